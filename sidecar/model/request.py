@@ -1,0 +1,64 @@
+"""One client request as it was received, and the few facts that routing needs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from sidecar.model.topology import Dialect, Operation
+
+__all__ = ["Call", "ClientLimits", "Needs", "Peek"]
+
+
+class Needs(msgspec.Struct, frozen=True):
+    """What a target must be able to do for this request."""
+
+    tools: bool = False
+    images: bool = False
+    reasoning: bool = False
+
+
+class ClientLimits(msgspec.Struct, frozen=True):
+    """The client's own patience, in seconds; None where it did not say."""
+
+    total_s: float | None = None
+    read_s: float | None = None  # between bytes: shortens first_token, idle and answer
+
+
+class Peek(msgspec.Struct, frozen=True):
+    """What a glance at a body tells: its top level with raw values, and the facts routing needs."""
+
+    fields: dict[str, msgspec.Raw]
+    model: str
+    stream: bool = False
+    wants_usage: bool = False  # a stream's client asked for the usage chunk itself
+    needs: Needs = Needs()
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A client's request: immutable, so that every attempt is encoded from the original."""
+
+    operation: Operation
+    dialect: Dialect
+    peek: Peek
+    request_id: str
+    headers: tuple[tuple[str, str], ...] = ()  # those of the client's that may go upstream
+    limits: ClientLimits = ClientLimits()
+    route: str | None = None  # x-sidecar-route
+    fallback: bool = True  # x-sidecar-fallback
+    client_request_id: str | None = None
+    client_retry_count: int | None = None
+    peer_uid: int | None = None
+    sticky: Mapping[str, str] = {}  # header name -> value, for pools that ask for it
+    bytes_in: int = 0
+
+    @property
+    def model(self) -> str:
+        """The model as the client named it."""
+        return self.peek.model
+
+    @property
+    def stream(self) -> bool:
+        """Whether the client asked for a stream."""
+        return self.peek.stream

@@ -1,0 +1,210 @@
+"""Who can be asked, and in which order: providers, targets, pools, routes, and the snapshot of them all.
+
+Everything here is immutable; a change of the config makes a new `Snapshot`. What moves (health,
+breakers, balancing counters) is kept by key elsewhere, so that it survives the change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from sidecar.model.secret import Secret
+from sidecar.model.settings import (
+    AttemptSettings,
+    Balance,
+    BreakerSettings,
+    HealthSettings,
+    Settings,
+    Timeouts,
+)
+
+__all__ = [
+    "Auth",
+    "AuthScheme",
+    "Dialect",
+    "Member",
+    "ModelFacts",
+    "Operation",
+    "Params",
+    "Pool",
+    "Price",
+    "Provider",
+    "Route",
+    "Snapshot",
+    "Target",
+    "Tls",
+    "TransportName",
+]
+
+
+class Dialect(StrEnum):
+    """A wire format."""
+
+    OPENAI_CHAT = "openai-chat"
+
+
+class Operation(StrEnum):
+    """What a client asks for; a provider has a path for each that it offers."""
+
+    CHAT = "chat"
+    COMPLETIONS = "completions"
+    EMBEDDINGS = "embeddings"
+    MODELS = "models"  # the free list that health checks read
+
+
+class AuthScheme(StrEnum):
+    """How a key is shown to a provider."""
+
+    NONE = "none"
+    BEARER = "bearer"  # Authorization: Bearer KEY
+    X_API_KEY = "x-api-key"  # Anthropic
+    API_KEY = "api-key"  # Azure
+    X_GOOG_API_KEY = "x-goog-api-key"  # Gemini
+
+
+class TransportName(StrEnum):
+    """Which implementation carries the bytes."""
+
+    DIRECT = "direct"  # our own HTTP/1.1 connection
+    AIOHTTP = "aiohttp"  # aiohttp's client
+    EMBEDDED = "embedded"  # in this process
+
+
+class Auth(msgspec.Struct, frozen=True):
+    """A provider's credential and how it is shown."""
+
+    scheme: AuthScheme = AuthScheme.NONE
+    key: Secret | None = None
+    source: str | None = None  # where the key should come from, for messages: "${OPENAI_API_KEY}"
+
+
+class Tls(msgspec.Struct, frozen=True):
+    """How a provider's certificate is checked."""
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+
+
+class Price(msgspec.Struct, frozen=True):
+    """US dollars for a million tokens."""
+
+    input: float = 0.0
+    output: float = 0.0
+
+
+class ModelFacts(msgspec.Struct, frozen=True):
+    """What is known of a model; None is "not known", and nothing is filtered by it."""
+
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+    tools: bool | None = None
+    images: bool | None = None
+    reasoning: bool | None = None
+    price: Price | None = None
+
+
+class Params(msgspec.Struct, frozen=True):
+    """What is done to the top level of a request's body before it is sent; values are JSON texts."""
+
+    set: Mapping[str, bytes] = {}  # always
+    default: Mapping[str, bytes] = {}  # when the client did not say
+    drop: frozenset[str] = frozenset()
+
+
+class Provider(msgspec.Struct, frozen=True):
+    """An account at an address."""
+
+    name: str
+    type: str
+    base_url: str  # without a trailing slash
+    dialects: tuple[Dialect, ...]
+    paths: Mapping[Operation, str]  # relative to base_url; an operation that is missing is not offered
+    auth: Auth = Auth()
+    headers: Mapping[str, str | Secret] = {}
+    params: Params = Params()
+    model: str | None = None  # what the provider's bare name means
+    models: Mapping[str, ModelFacts] = {}
+    tls: Tls = Tls()
+    transport: TransportName = TransportName.DIRECT
+    trust_env: bool = False
+    insecure: bool = False  # plain http to a host that is not loopback
+    max_inflight: int = 256  # per target
+    breaker: BreakerSettings = BreakerSettings()
+    health: HealthSettings = HealthSettings()
+    options: Mapping[str, Any] = {}  # what only this type knows, e.g. the embedded provider's speed
+
+    def facts(self, model: str) -> ModelFacts:
+        """What is known of one of its models."""
+        return self.models.get(model, _NO_FACTS)
+
+
+_NO_FACTS = ModelFacts()
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One model at one provider: what is weighted, tried, healthy or not.
+
+    In a route whose name is a pattern, `model` may hold one `*` until a request fills it in.
+    """
+
+    provider: Provider
+    model: str
+
+    @property
+    def key(self) -> str:
+        """`provider/model`: the name of its state."""
+        return f"{self.provider.name}/{self.model}"
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A target's place in a pool."""
+
+    target: Target
+    weight: float = 1.0  # 0 drains: never picked first, still a last resort
+
+
+class Pool(msgspec.Struct, frozen=True):
+    """Targets that stand in for each other."""
+
+    key: str  # names its balancing counters: "fast[0]"
+    members: tuple[Member, ...]
+    balance: Balance = Balance.WEIGHTED
+    sticky: str | None = None  # a request header whose value keeps a client at one target
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A name or pattern of requested models, and the chain of pools that answers it."""
+
+    name: str
+    chain: tuple[Pool, ...]
+    timeouts: Timeouts = Timeouts()
+    attempts: AttemptSettings = AttemptSettings()
+    fallback_on: frozenset[str] = frozenset()  # kinds that stop elsewhere and fall back here
+    strict: bool = False  # a `provider/model` asked for by name: that target only
+    minted: bool = False  # holds a target that only a client's text named
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Every target of the chain, in order."""
+        return tuple(member.target for pool in self.chain for member in pool.members)
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Everything compiled from one config, numbered by its generation."""
+
+    generation: int
+    providers: Mapping[str, Provider]
+    routes: Mapping[str, Route]  # as written, patterns included
+    settings: Settings
+    timeouts: Timeouts = Timeouts()  # the top level's, for strict names
+    attempts: AttemptSettings = AttemptSettings()
+    source: str = ""  # where it came from, for people: a path, "environment", "embedded"
+    digest: str = ""  # SHA-256 of the texts it was compiled from
+    warnings: tuple[str, ...] = ()
+    secrets: frozenset[Secret] = frozenset()  # every secret it holds, for redaction
+    files: tuple[str, ...] = ()  # every file it was made from, keys included, for the watcher

@@ -1,0 +1,113 @@
+"""The vocabulary between the failover engine, which decides, and its driver, which acts.
+
+The engine is a generator: it yields a command, and is sent the event that came of it.
+
+    Try        ask this target              -> Content, then (after Relay) End; or End at once
+    Relay      go on relaying, it committed -> End
+    Wait       do nothing for a while       -> Elapsed
+    Answer     no target answered; over     -> (nothing; the generator has returned)
+
+A generator that is closed in the middle (the client left) frees whatever it held and counts nothing
+against anybody. Events carry the time, so that the engine needs no clock. A relayed answer that ended
+well ends the generator (StopIteration) without an `Answer`; one that broke after its commit is
+answered by `Answer(committed=True)`: the driver writes the dialect's error event.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from sidecar.model.failures import Failure
+from sidecar.model.records import Selection
+from sidecar.model.topology import Target
+
+__all__ = [
+    "Answer",
+    "Command",
+    "Content",
+    "Elapsed",
+    "End",
+    "Event",
+    "Limits",
+    "Relay",
+    "Skipped",
+    "Try",
+    "Wait",
+]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """The deadlines of one attempt, in seconds; `total_at` is a moment of the caller's monotonic clock."""
+
+    connect_s: float
+    first_token_s: float  # request sent -> first content, of a stream
+    answer_s: float  # request sent -> whole answer, of a plain request
+    idle_s: float
+    total_at: float
+    total_is_clients: bool = False  # the expiry of `total_at` is `client_deadline`
+    read_is_clients: bool = False  # first_token, answer and idle were shortened by the client
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """A target that was passed over, and why: `open: unreachable`, `maint`, `no tools`, ..."""
+
+    target: Target
+    reason: str
+    breaker: str
+
+
+class Try(msgspec.Struct, frozen=True):
+    """Ask this target now."""
+
+    target: Target
+    selection: Selection
+    number: int  # 1, 2, ... within the request
+    limits: Limits
+    breaker: str  # the breaker's state before
+    backoff_s: float | None = None  # waited for this attempt
+    skipped: tuple[Skipped, ...] = ()  # passed over since the last command
+
+
+class Relay(msgspec.Struct, frozen=True):
+    """The first content has come: commit, and go on."""
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """Wait before the next command; in seconds."""
+
+    seconds: float
+    skipped: tuple[Skipped, ...] = ()
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """No target answered (or the committed one broke): this is what the client is told."""
+
+    failure: Failure
+    committed: bool = False
+    skipped: tuple[Skipped, ...] = ()
+
+
+class Content(msgspec.Struct, frozen=True):
+    """The first content of the attempt under way has come."""
+
+    now: float
+    first_token_s: float  # since the attempt was sent
+
+
+class End(msgspec.Struct, frozen=True):
+    """The attempt under way is over; well, if there is no failure."""
+
+    now: float
+    duration_s: float
+    failure: Failure | None = None
+    head: bool = False  # a response head had come
+
+
+class Elapsed(msgspec.Struct, frozen=True):
+    """The wait is over."""
+
+    now: float
+
+
+Command = Try | Relay | Wait | Answer
+Event = Content | End | Elapsed

@@ -1,0 +1,1 @@
+"""The doors: listeners, the guard, the data plane, the admin plane."""

@@ -1,0 +1,1 @@
+"""Finds and reads config files, environment and credentials, and watches them."""
