@@ -129,6 +129,7 @@ class Provider(msgspec.Struct, frozen=True):
     params: Params = Params()
     model: str | None = None  # what the provider's bare name means
     models: Mapping[str, ModelFacts] = {}
+    reasoning: tuple[str, ...] = ()  # how the names of models begin that are known to reason
     tls: Tls = Tls()
     transport: TransportName = TransportName.DIRECT
     trust_env: bool = False
@@ -140,10 +141,14 @@ class Provider(msgspec.Struct, frozen=True):
 
     def facts(self, model: str) -> ModelFacts:
         """What is known of one of its models."""
-        return self.models.get(model, _NO_FACTS)
+        known = self.models.get(model)
+        if known is not None:
+            return known
+        return _REASONS if model.startswith(self.reasoning) else _NO_FACTS
 
 
 _NO_FACTS = ModelFacts()
+_REASONS = ModelFacts(reasoning=True)
 
 
 class Target(msgspec.Struct, frozen=True):
