@@ -1,0 +1,269 @@
+"""What is known of the vendors, as data: where they listen, how they take a key, what they offer.
+
+`base_url` follows the vendor's own SDK; the paths carry what that leaves out. An operation without a
+path is not offered. `source` is the page the row was read from, in October 2026. A new
+OpenAI-compatible vendor is one row here, and `type: openai-compatible` serves those that have none.
+
+Every row speaks the OpenAI chat dialect; anthropic and gemini through the vendors' own compatible
+endpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+
+from sidecar.model.topology import AuthScheme, Dialect, Operation, TransportName
+
+__all__ = ["PRESETS", "Preset"]
+
+_CHAT = {Operation.CHAT: "/chat/completions"}
+_LIST = {Operation.MODELS: "/models"}
+_CHAT_AND_LIST: Mapping[Operation, str] = MappingProxyType({**_CHAT, **_LIST})
+_LEGACY = {Operation.COMPLETIONS: "/completions"}
+_VECTORS = {Operation.EMBEDDINGS: "/embeddings"}
+
+
+class Preset(msgspec.Struct, frozen=True, kw_only=True):
+    """One vendor or server: what `type` stands for."""
+
+    base_url: str | None = None  # None: the config has to name it
+    paths: Mapping[Operation, str] = _CHAT_AND_LIST
+    prefixes: tuple[str, ...] = ()  # ends of a base_url that the paths already carry, longest first
+    dialects: tuple[Dialect, ...] = (Dialect.OPENAI_CHAT,)
+    scheme: AuthScheme = AuthScheme.BEARER
+    keys: tuple[str, ...] = ()  # the environment variables that may hold the key
+    needs_key: bool = True
+    headers: Mapping[str, str] = {}
+    drop: tuple[str, ...] = ()  # parameters that the vendor refuses
+    model: str | None = None  # what to ask for when only a key is known
+    reasoning: tuple[str, ...] = ()  # how the names of models known to reason begin
+    transport: TransportName = TransportName.DIRECT
+    source: str = ""
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        "openai": Preset(
+            base_url="https://api.openai.com/v1",
+            paths={**_CHAT, **_LEGACY, **_VECTORS, **_LIST},
+            keys=("OPENAI_API_KEY",),
+            model="gpt-5.4",
+            reasoning=("gpt-5", "o1", "o3", "o4"),
+            source="https://platform.openai.com/docs/api-reference",
+        ),
+        "anthropic": Preset(
+            base_url="https://api.anthropic.com",
+            # Its model list wants the key in x-api-key, its compatible endpoint as a bearer: one
+            # refused list would count as a refused key, so health checks only connect.
+            paths={Operation.CHAT: "/v1/chat/completions"},
+            prefixes=("/v1",),
+            keys=("ANTHROPIC_API_KEY",),
+            model="claude-sonnet-4-6",
+            source="https://docs.anthropic.com/en/api/openai-sdk",
+        ),
+        "gemini": Preset(
+            base_url="https://generativelanguage.googleapis.com",
+            paths={
+                Operation.CHAT: "/v1beta/openai/chat/completions",
+                Operation.EMBEDDINGS: "/v1beta/openai/embeddings",
+                Operation.MODELS: "/v1beta/openai/models",
+            },
+            prefixes=("/v1beta/openai", "/v1beta"),
+            keys=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+            model="gemini-flash-latest",
+            reasoning=("gemini-2.5-pro", "gemini-3-pro", "gemini-pro-latest"),
+            source="https://ai.google.dev/gemini-api/docs/openai",
+        ),
+        "openrouter": Preset(
+            base_url="https://openrouter.ai/api/v1",
+            paths={**_CHAT, **_LEGACY, **_LIST},
+            keys=("OPENROUTER_API_KEY",),
+            model="openrouter/auto",
+            reasoning=("openai/gpt-5", "openai/o1", "openai/o3", "openai/o4", "deepseek/deepseek-r1"),
+            source="https://openrouter.ai/docs/api-reference/overview",
+        ),
+        "deepseek": Preset(
+            base_url="https://api.deepseek.com",
+            keys=("DEEPSEEK_API_KEY",),
+            model="deepseek-chat",
+            reasoning=("deepseek-reasoner",),
+            source="https://api-docs.deepseek.com/",
+        ),
+        "mistral": Preset(
+            base_url="https://api.mistral.ai/v1",
+            paths={**_CHAT, **_VECTORS, **_LIST},
+            keys=("MISTRAL_API_KEY",),
+            drop=("stream_options",),  # refused with 422; usage is on the last chunk anyway
+            model="mistral-large-latest",
+            reasoning=("magistral",),
+            source="https://docs.mistral.ai/api/",
+        ),
+        "groq": Preset(
+            base_url="https://api.groq.com/openai/v1",
+            keys=("GROQ_API_KEY",),
+            model="openai/gpt-oss-120b",
+            source="https://console.groq.com/docs/openai",
+        ),
+        "xai": Preset(
+            base_url="https://api.x.ai/v1",
+            keys=("XAI_API_KEY",),
+            model="grok-4",
+            reasoning=("grok-4", "grok-3-mini"),
+            source="https://docs.x.ai/docs/api-reference",
+        ),
+        "together": Preset(
+            base_url="https://api.together.xyz/v1",
+            paths={**_CHAT, **_LEGACY, **_VECTORS, **_LIST},
+            keys=("TOGETHER_API_KEY",),
+            model="openai/gpt-oss-120b",
+            reasoning=("deepseek-ai/DeepSeek-R1",),
+            source="https://docs.together.ai/docs/openai-api-compatibility",
+        ),
+        "fireworks": Preset(
+            base_url="https://api.fireworks.ai/inference/v1",
+            paths={**_CHAT, **_LEGACY, **_VECTORS, **_LIST},
+            keys=("FIREWORKS_API_KEY",),
+            model="accounts/fireworks/models/gpt-oss-120b",
+            reasoning=("accounts/fireworks/models/deepseek-r1",),
+            source="https://docs.fireworks.ai/tools-sdks/openai-compatibility",
+        ),
+        "cerebras": Preset(
+            base_url="https://api.cerebras.ai/v1",
+            keys=("CEREBRAS_API_KEY",),
+            model="gpt-oss-120b",
+            source="https://inference-docs.cerebras.ai/resources/openai",
+        ),
+        "perplexity": Preset(
+            base_url="https://api.perplexity.ai",
+            paths=_CHAT,  # no list under this address
+            keys=("PERPLEXITY_API_KEY",),
+            model="sonar-pro",
+            reasoning=("sonar-reasoning", "sonar-deep-research"),
+            source="https://docs.perplexity.ai/",
+        ),
+        "cohere": Preset(
+            base_url="https://api.cohere.ai/compatibility/v1",
+            paths={**_CHAT, **_VECTORS},
+            keys=("COHERE_API_KEY", "CO_API_KEY"),
+            drop=("stream_options",),  # refused
+            model="command-a-03-2025",
+            source="https://docs.cohere.com/docs/compatibility-api",
+        ),
+        "nvidia": Preset(
+            base_url="https://integrate.api.nvidia.com/v1",
+            keys=("NVIDIA_API_KEY",),
+            model="openai/gpt-oss-120b",
+            reasoning=("deepseek-ai/deepseek-r1",),
+            source="https://docs.api.nvidia.com/nim/reference/llm-apis",
+        ),
+        "huggingface": Preset(
+            base_url="https://router.huggingface.co/v1",
+            keys=("HF_TOKEN", "HUGGINGFACE_API_KEY"),
+            model="openai/gpt-oss-120b",
+            reasoning=("deepseek-ai/DeepSeek-R1",),
+            source="https://huggingface.co/docs/inference-providers",
+        ),
+        "github-models": Preset(
+            base_url="https://models.github.ai/inference",
+            paths=_CHAT,  # the catalogue is under another address
+            keys=("GITHUB_TOKEN",),
+            model="openai/gpt-4.1",
+            reasoning=("openai/gpt-5", "openai/o1", "openai/o3", "openai/o4"),
+            source="https://docs.github.com/en/github-models/quickstart",
+        ),
+        "moonshot": Preset(
+            base_url="https://api.moonshot.ai/v1",
+            keys=("MOONSHOT_API_KEY",),
+            model="kimi-k2.6",
+            reasoning=("kimi-k2", "kimi-thinking"),
+            source="https://platform.moonshot.ai/docs/api",
+        ),
+        "zai": Preset(
+            base_url="https://api.z.ai/api/paas/v4",
+            paths=_CHAT,  # no list is documented
+            keys=("ZAI_API_KEY",),
+            model="glm-4.7",
+            reasoning=("glm-4.5", "glm-4.6", "glm-4.7", "glm-5"),
+            source="https://docs.z.ai/guides/develop/http/introduction",
+        ),
+        "dashscope": Preset(
+            base_url="https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+            paths={**_CHAT, **_VECTORS},  # the list is under another path of the host
+            keys=("DASHSCOPE_API_KEY",),
+            model="qwen-plus",
+            reasoning=("qwq", "qwen3-max-thinking"),
+            source="https://www.alibabacloud.com/help/en/model-studio/compatibility-of-openai-with-dashscope",
+        ),
+        "minimax": Preset(
+            base_url="https://api.minimax.io/v1",
+            keys=("MINIMAX_API_KEY",),
+            model="MiniMax-M2.5",
+            reasoning=("MiniMax-M",),
+            source="https://platform.minimax.io/docs/api-reference/text-openai-api",
+        ),
+        "sambanova": Preset(
+            base_url="https://api.sambanova.ai/v1",
+            keys=("SAMBANOVA_API_KEY",),
+            model="gpt-oss-120b",
+            reasoning=("DeepSeek-R1",),
+            source="https://docs.sambanova.ai/cloud/docs",
+        ),
+        "ollama": Preset(
+            base_url="http://127.0.0.1:11434",
+            paths={
+                Operation.CHAT: "/v1/chat/completions",
+                Operation.COMPLETIONS: "/v1/completions",
+                Operation.EMBEDDINGS: "/v1/embeddings",
+                Operation.MODELS: "/api/tags",
+            },
+            prefixes=("/v1",),
+            keys=("OLLAMA_API_KEY",),
+            needs_key=False,
+            reasoning=("deepseek-r1", "qwq"),
+            source="https://github.com/ollama/ollama/blob/main/docs/openai.md",
+        ),
+        "vllm": Preset(
+            base_url="http://127.0.0.1:8000/v1",
+            paths={**_CHAT, **_LEGACY, **_VECTORS, **_LIST},
+            keys=("VLLM_API_KEY",),
+            needs_key=False,
+            source="https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html",
+        ),
+        "llama-cpp": Preset(
+            base_url="http://127.0.0.1:8080/v1",
+            paths={**_CHAT, **_LEGACY, **_VECTORS, **_LIST},
+            keys=("LLAMA_API_KEY",),
+            needs_key=False,
+            source="https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
+        ),
+        "lm-studio": Preset(
+            base_url="http://127.0.0.1:1234/v1",
+            paths={**_CHAT, **_LEGACY, **_VECTORS, **_LIST},
+            keys=("LM_API_TOKEN",),
+            needs_key=False,
+            source="https://lmstudio.ai/docs/app/api/endpoints/openai",
+        ),
+        "litellm": Preset(
+            base_url="http://127.0.0.1:4000/v1",
+            paths={**_CHAT, **_LEGACY, **_VECTORS, **_LIST},
+            keys=("LITELLM_API_KEY",),
+            needs_key=False,
+            source="https://docs.litellm.ai/docs/proxy/user_keys",
+        ),
+        "openai-compatible": Preset(
+            paths={**_CHAT, **_LEGACY, **_VECTORS, **_LIST},
+            needs_key=False,
+        ),
+        "embedded": Preset(
+            base_url="embedded:",
+            paths={**_CHAT, **_LEGACY, **_VECTORS, **_LIST},
+            scheme=AuthScheme.NONE,
+            needs_key=False,
+            model="ok",
+            transport=TransportName.EMBEDDED,
+        ),
+    }
+)

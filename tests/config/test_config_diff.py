@@ -1,0 +1,82 @@
+"""What changed, in few words and without secrets."""
+
+from __future__ import annotations
+
+from sidecar.config import diff
+
+OLD = """
+providers:
+  a: {type: openai-compatible, base_url: "https://a", api_key: "${A}", headers: {authorization: "${A}", x: y}}
+  b: {type: ollama, models: {m: {context: 10}}}
+  c: {type: ollama}
+routes:
+  fast: {chain: [a/x]}
+  slow: {chain: [{a/x: 1, b/y: 2}], balance: random}
+log: {level: info}
+"""
+NEW = """
+providers:
+  a: {type: openai-compatible, base_url: "https://z", api_key: "${B}", headers: {authorization: "${B}", x: z}}
+  b: {type: ollama, models: {m: {context: 20}, n: {}}, health: {interval: 5s}, params: {set: {user: me}}}
+  d: {type: ollama}
+routes:
+  fast: {chain: [b/y], timeouts: {total: 60s}}
+  slow: {chain: [{a/x: 1, b/y: 3}], balance: fastest}
+  more: {chain: [b/y]}
+log: {level: debug}
+limits: {max_body: 1MiB}
+"""
+ENV = {"A": "old-secret", "B": "new-secret"}
+
+
+def test_every_change_has_its_line(snapshot):
+    found = diff(snapshot(OLD, env=ENV), snapshot(NEW, env=ENV))
+    assert found.lines() == [
+        "providers.a: base_url https://a -> https://z",
+        "providers.a: api_key changed",
+        "providers.a: headers.authorization changed",
+        "providers.a: headers.x y -> z",
+        "providers.b: params.set.user added",
+        "providers.b: models.m.context_tokens 10 -> 20",
+        "providers.b: models.n added",
+        "providers.b: health.interval 30s -> 5s",
+        "providers.d: added, ollama at http://127.0.0.1:11434",
+        "providers.c: removed",
+        "routes.fast: chain [a/x] -> [b/y]",
+        "routes.fast: timeouts.total 590s -> 60s",
+        "routes.slow: chain [{a/x: 1, b/y: 2}] -> [{a/x: 1, b/y: 3}]",
+        "routes.slow: balance random -> fastest",
+        "routes.more: added, chain [b/y]",
+        "log.level: info -> debug",
+        "limits.max_body: 32MiB -> 1MiB",
+    ]
+    assert (found.providers.added, found.providers.removed, found.providers.changed) == (("d",), ("c",), ("a", "b"))
+    assert (found.routes.added, found.routes.removed, found.routes.changed) == (("more",), (), ("fast", "slow"))
+    assert found.settings.changed == ("log.level", "limits.max_body")
+    assert "secret" not in repr(found)
+
+
+def test_nothing_changed_is_false(snapshot):
+    found = diff(snapshot(OLD, env=ENV), snapshot(OLD + "# a comment\n", env=ENV, generation=2))
+    assert not found
+    assert found.lines() == []
+
+
+def test_without_an_old_one_everything_is_new(snapshot):
+    found = diff(None, snapshot(OLD, env=ENV))
+    assert found.providers.added == ("a", "b", "c")
+    assert found.routes.added == ("fast", "slow")
+
+
+def test_a_rotated_key_file_is_a_change_of_its_provider(snapshot):
+    text = 'providers: {a: {type: openai, api_key: "${file:/k}"}}'
+    found = diff(snapshot(text, files={"/k": "one"}), snapshot(text, files={"/k": "two"}))
+    assert found.lines() == ["providers.a: api_key changed"]
+
+
+def test_a_chain_that_moves_to_another_scope_is_no_change(snapshot):
+    wide = "timeouts: {idle: 9s}\n" + OLD
+    narrow = OLD.replace("chain: [a/x]", "chain: [a/x], timeouts: {idle: 9s}").replace(
+        "balance: random", "balance: random, timeouts: {idle: 9s}"
+    )
+    assert not diff(snapshot(wide, env=ENV), snapshot(narrow, env=ENV))

@@ -1,0 +1,371 @@
+"""From text to snapshot: what the keys come to, and everything that is wrong with them at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.config import PRESETS, ConfigErrors, Source, load
+from sidecar.config.problems import hint, nearest
+from sidecar.model.secret import Secret
+from sidecar.model.settings import AutoLimit, Balance, HealthMode, ListenSettings, Settings, Wire
+from sidecar.model.topology import AuthScheme, ModelFacts, Operation, Price, TransportName
+
+HERE = Path(__file__).parent
+LOCAL = "providers:\n  a: {type: ollama, model: m}\n  b: {type: vllm}\n"
+
+
+def chain(text: str) -> str:
+    return f"{LOCAL}routes:\n  r:\n    chain: {text}\n"
+
+
+def test_nothing_given_is_every_default(snapshot):
+    made = snapshot("")
+    assert made.settings == Settings()
+    assert (made.providers, made.routes) == ({}, {})
+    assert made.warnings == ("routes: there are none; nothing can be answered",)
+
+
+def test_sections_whose_content_is_commented_out_are_empty(snapshot):
+    assert snapshot("providers:\n  # none yet\nroutes:\nlog:\n").providers == {}
+
+
+def test_a_chain_of_targets_bare_providers_and_pools(snapshot):
+    route = snapshot(chain("[a, b/x/y, {a/p: 70, b/q: 0}]")).routes["r"]
+    pools = [[(member.target.key, member.weight) for member in pool.members] for pool in route.chain]
+    assert pools == [[("a/m", 1)], [("b/x/y", 1)], [("a/p", 70), ("b/q", 0)]]
+    assert [pool.key for pool in route.chain] == ["r[0]", "r[1]", "r[2]"]
+    assert all(isinstance(weight, float) for pool in pools for _, weight in pool)
+
+
+def test_balance_leaves_a_flat_chain_in_its_order_and_says_that_it_does_nothing(snapshot):
+    made = snapshot(chain("[a/x, b/y]\n    balance: random\n    sticky: X-Session"))
+    assert [pool.balance for pool in made.routes["r"].chain] == [Balance.RANDOM] * 2
+    assert [pool.sticky for pool in made.routes["r"].chain] == ["x-session"] * 2
+    assert made.warnings == ("routes.r.balance: has no effect: no item of the chain is a map of several targets",)
+
+
+def test_the_narrower_scope_wins_key_by_key(snapshot):
+    made = snapshot(
+        """
+timeouts: {connect: 1s, first_token: {min: 5s, max: 50s}, idle: 7s}
+resilience: {max_attempts: 4, max_inline_wait: 1s, budget: {percent: 10},
+  breaker: {consecutive_failures: 9, open: {base: 1s}}}
+health: {interval: 10s, fall: 5}
+max_inflight: 8
+fallback_on: [content_policy]
+providers:
+  a: {type: ollama, breaker: {open: {factor: 2}}, health: {fall: 6}, max_inflight: 3}
+  b: {type: ollama}
+routes:
+  wide: {chain: [a/x]}
+  narrow:
+    chain: [a/x]
+    timeouts: {connect: 2s, first_token: {max: 60s}}
+    attempts: {max_attempts: auto, budget: {ttl: 5s}}
+    fallback_on: [invalid_request]
+"""
+    )
+    wide, narrow = made.routes["wide"], made.routes["narrow"]
+    assert (wide.timeouts, wide.attempts) == (made.timeouts, made.attempts)
+    assert (narrow.timeouts.connect_s, narrow.timeouts.idle_s) == (2, 7)
+    assert narrow.timeouts.first_token == AutoLimit(min_s=5, max_s=60)
+    assert (wide.attempts.max_attempts, narrow.attempts.max_attempts) == (4, None)
+    assert (narrow.attempts.budget.percent, narrow.attempts.budget.ttl_s) == (10, 5)
+    assert narrow.attempts.max_inline_wait_s == 1
+    assert (wide.fallback_on, narrow.fallback_on) == ({"content_policy"}, {"invalid_request"})
+    a, b = made.providers["a"], made.providers["b"]
+    assert (a.breaker.open.base_s, a.breaker.open.factor, a.breaker.consecutive_failures) == (1, 2, 9)
+    assert b.breaker.open.factor == 25
+    assert (a.health.interval_s, a.health.fall, b.health.fall) == (10, 6, 5)
+    assert (a.max_inflight, b.max_inflight) == (3, 8)
+
+
+def test_a_limit_is_auto_one_duration_or_bounds(snapshot):
+    def made(wide, narrow):
+        return snapshot(f"timeouts: {{first_token: {wide}}}\n" + chain(f"[a]\n    timeouts: {{first_token: {narrow}}}"))
+
+    one = made("9s", "auto")
+    assert one.timeouts.first_token.fixed_s == 9
+    assert one.routes["r"].timeouts.first_token.fixed_s is None
+    assert made("9s", "{min: 1s}").routes["r"].timeouts.first_token == AutoLimit(min_s=1)
+
+
+def test_what_belongs_to_the_daemon(snapshot):
+    settings = snapshot(
+        """
+listen: ["[::1]:4141", {address: "unix:/run/s.sock", mode: "0666", group: app, allowed_hosts: [x.test]}]
+admin: {listen: unix:/run/a.sock}
+log: {level: debug, output: /var/log/s, format: console}
+drain: {timeout: 5m, accept_for: 0s}
+limits: {max_body: 1MB, header_timeout: 250ms}
+wire: plain
+"""
+    ).settings
+    assert settings.listen == (
+        ListenSettings("[::1]:4141"),
+        ListenSettings("unix:/run/s.sock", 0o666, "app", ("x.test",)),
+    )
+    assert settings.admin == ListenSettings("unix:/run/a.sock", mode=0o600)
+    assert (settings.log.level, settings.log.output, settings.log.format) == ("debug", "/var/log/s", "console")
+    assert (settings.drain.timeout_s, settings.limits.max_body_bytes, settings.limits.header_timeout_s) == (
+        300,
+        10**6,
+        0.25,
+    )
+    assert settings.wire is Wire.PLAIN
+
+
+def test_a_provider_with_everything(snapshot):
+    provider = snapshot(
+        """
+providers:
+  main:
+    type: openai
+    base_url: https://proxy.test/v1/
+    api_key: k
+    dialects: [openai-chat]
+    headers: {OpenAI-Organization: org}
+    params: {set: {store: false, n: [1, null, {a: off}]}, default: {temperature: 0.5}, drop: [user]}
+    model: m
+    models:
+      m: {context: 1000, max_output: 10, tools: true, images: false, reasoning: true, price: {input: 1.5}}
+      gpt-5-x: {tools: true}
+    transport: aiohttp
+    trust_env: true
+    tls: {ca_file: /ca.pem}
+"""
+    ).providers["main"]
+    assert (provider.base_url, provider.model, provider.transport) == (
+        "https://proxy.test/v1",
+        "m",
+        TransportName.AIOHTTP,
+    )
+    assert (provider.auth.scheme, provider.auth.key) == (AuthScheme.BEARER, Secret("k"))
+    assert provider.params.set == {"store": b"false", "n": b'[1,null,{"a":"off"}]'}
+    assert (provider.params.default, provider.params.drop) == ({"temperature": b"0.5"}, {"user"})
+    assert provider.facts("m") == ModelFacts(1000, 10, True, False, True, Price(1.5, 0.0))
+    assert provider.facts("gpt-5-x") == ModelFacts(tools=True, reasoning=True)
+    assert provider.facts("o3-mini") == ModelFacts(reasoning=True)
+    assert provider.facts("gpt-4.1") == ModelFacts()
+    assert provider.tls.ca_file == "/ca.pem"
+    assert provider.trust_env
+
+
+def test_a_providers_name_may_be_its_type(snapshot):
+    assert snapshot("providers: {ollama: {}}").providers["ollama"].type == "ollama"
+
+
+def test_the_key_comes_from_the_types_variable_for_the_vendors_own_host_only(snapshot):
+    env = {"OPENAI_API_KEY": "k"}
+    home = snapshot("providers: {openai: {}}", env=env)
+    assert home.providers["openai"].auth.key == Secret("k")
+    assert home.providers["openai"].auth.source == "${OPENAI_API_KEY}"
+    assert home.secrets == {Secret("k")}
+    away = snapshot("providers: {openai: {base_url: 'https://other.test/v1'}}", env=env)
+    assert away.providers["openai"].auth.key is None
+    assert away.secrets == frozenset()
+    assert away.warnings == (
+        "providers.openai: no api_key, and $OPENAI_API_KEY is for another host; if this one may have it, write "
+        "api_key: ${OPENAI_API_KEY}; its targets are skipped",
+    )
+
+
+def test_a_missing_key_is_a_warning(snapshot):
+    made = snapshot("providers: {openai: {}, gemini: {}, ollama: {}, vllm: {}}")
+    assert made.warnings == (
+        "providers.openai: no api_key and $OPENAI_API_KEY is not set; its targets are skipped",
+        "providers.gemini: no api_key and $GEMINI_API_KEY or $GOOGLE_API_KEY is not set; its targets are skipped",
+    )
+    assert (made.providers["openai"].auth.scheme, made.providers["openai"].auth.key) == (AuthScheme.BEARER, None)
+    assert made.providers["ollama"].auth.scheme is AuthScheme.NONE
+
+
+def test_a_server_of_ones_own_may_have_a_key(snapshot):
+    auth = (
+        snapshot("providers: {vllm: {base_url: 'https://gpu.test/v1'}}", env={"VLLM_API_KEY": "k"})
+        .providers["vllm"]
+        .auth
+    )
+    assert (auth.scheme, auth.key) == (AuthScheme.BEARER, Secret("k"))
+
+
+@pytest.mark.parametrize(
+    ("type_", "url", "whole"),
+    [
+        ("ollama", "http://127.0.0.1:11434/v1", "http://127.0.0.1:11434/v1/chat/completions"),
+        ("ollama", "http://[::1]:11434/", "http://[::1]:11434/v1/chat/completions"),
+        ("anthropic", "https://api.anthropic.com/v1/", "https://api.anthropic.com/v1/chat/completions"),
+        ("gemini", "https://g.test/v1beta/openai/", "https://g.test/v1beta/openai/chat/completions"),
+        ("gemini", "https://g.test", "https://g.test/v1beta/openai/chat/completions"),
+        ("openai", "https://g.test:8443/x/v1", "https://g.test:8443/x/v1/chat/completions"),
+    ],
+)
+def test_a_base_url_is_taken_with_and_without_what_the_paths_carry(snapshot, type_, url, whole):
+    provider = snapshot(f"providers: {{p: {{type: {type_}, base_url: '{url}', api_key: k}}}}").providers["p"]
+    assert provider.base_url + provider.paths[Operation.CHAT] == whole
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("ftp://h", "starts with https://"),
+        ("h/v1", "starts with https://"),
+        ("https://u:hunter2@h", "no user or password"),
+        ("https://h?x=1", "no query or fragment"),
+        ("https://h#", "no query or fragment"),
+        ("https://", "names no host"),
+        ("https://h:99999", "check its host and port"),
+        ("https://a b", "names no host"),
+        ("https://h/../x", "path"),
+        ("https://h//x", "path"),
+        ("http://example.com", "use https"),
+        ("http://127.0.0.1.example.com", "use https"),
+        ("http://169.254.169.254", "use https"),
+    ],
+)
+def test_addresses_that_are_refused(problems, url, reason):
+    (told,) = problems(f"providers: {{p: {{type: openai-compatible, base_url: '{url}'}}}}")
+    assert told.startswith("sidecar.yaml:1:52: providers.p.base_url: ")
+    assert reason in told
+    assert "hunter2" not in told
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.9", "http://localhost:1", "http://[::1]", "https://example.com"])
+def test_plain_http_stays_on_this_machine(snapshot, url):
+    assert snapshot(f"providers: {{p: {{type: openai-compatible, base_url: '{url}'}}}}").providers["p"].base_url == url
+
+
+def test_insecure_says_otherwise(snapshot):
+    made = snapshot("providers: {p: {type: openai-compatible, base_url: 'http://h.test', insecure: true}}")
+    assert made.providers["p"].base_url == "http://h.test"
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_preset_makes_a_provider(snapshot, name):
+    url = ", base_url: 'https://h.test/v1'" if PRESETS[name].base_url is None else ""
+    provider = snapshot(f"providers: {{p: {{type: {name}{url}}}}}").providers["p"]
+    assert provider.paths[Operation.CHAT].startswith("/")
+    assert not provider.base_url.endswith("/")
+    assert (provider.health.mode is HealthMode.MODELS) == (Operation.MODELS in provider.paths)
+
+
+def test_two_embedded_providers_share_no_address(snapshot):
+    providers = snapshot("providers: {a: {type: embedded}, b: {type: embedded, options: {first_s: 1}}}").providers
+    assert providers["a"].base_url != providers["b"].base_url
+    assert providers["a"].transport is TransportName.EMBEDDED
+    assert providers["b"].options == {"first_s": 1}
+
+
+def test_everything_that_is_wrong_is_told_at_once_with_its_place(problems):
+    told = problems((HERE / "wrong.yaml").read_text())
+    assert set(told) == {f"sidecar.yaml:{line}" for line in (HERE / "wrong.txt").read_text().splitlines()}
+    lines = [int(line.split(":")[1]) for line in told]
+    assert lines == sorted(lines)
+
+
+def test_several_files_are_united(snapshot):
+    made = snapshot(
+        "providers: {a: {type: ollama}}\nlog: {level: debug}\n",
+        "providers: {b: {type: vllm}}\nroutes: {r: {chain: [a/x]}}\n",
+        "routes: {s: {chain: [b/x]}}\nproviders: # none\n",
+    )
+    assert (list(made.providers), list(made.routes)) == (["a", "b"], ["r", "s"])
+    assert made.source == "1.yaml, 2.yaml, 3.yaml"
+    assert list(snapshot("routes:\n", "providers: {a: {type: ollama}}\nroutes: {r: {chain: [a/x]}}\n").routes) == ["r"]
+
+
+def test_a_name_defined_twice_names_both_places(problems):
+    assert problems(
+        "providers:\n  a: {type: ollama}\nlog: {}\n",
+        "routes: {r: {chain: [q/x]}}\nproviders:\n  a: {type: ollama}\nlog: {}\n",
+    ) == [
+        '2.yaml:1:22: routes.r.chain[0]: unknown target "q/x": there is no provider "q"; known: a',
+        "2.yaml:3:3: providers.a: already defined at 1.yaml:2:3",
+        '2.yaml:4:1: log: "log" is already at 1.yaml:3:1; it can be in one file only',
+    ]
+
+
+def test_one_broken_file_does_not_hide_the_others_problems(problems):
+    told = problems("a: [\n", "lisen: []\n")
+    assert [line[:7] for line in told] == ["1.yaml:", "2.yaml:"]
+
+
+def test_the_digest_is_that_of_the_texts(snapshot):
+    assert snapshot("log: {}").digest != snapshot("log: {} ").digest
+    assert snapshot("log: {}", generation=7).digest == snapshot("log: {}").digest
+    assert snapshot("log: {}", generation=7).generation == 7
+
+
+def test_a_thousand_routes_share_one_provider_value(snapshot):
+    text = LOCAL + "routes:\n" + "".join(f"  r{n}: {{chain: [{{a/x: 1, b/y: {n}}}, b/z]}}\n" for n in range(1000))
+    made = snapshot(text)
+    assert len(made.routes) == 1000
+    assert all(target.provider is made.providers[target.provider.name] for target in made.routes["r999"].targets)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("opnai", "openai"), ("OPENAI", "openai"), ("oepnai", "openai"), ("groq", None), ("xax", "xai"), ("open", None)],
+)
+def test_what_was_probably_meant(word, meant):
+    assert nearest(word, ["openai", "mistral", "xai"]) == meant
+
+
+def test_a_hint_shows_some_of_many():
+    assert hint("zzz", [f"name{n}" for n in range(20)]).endswith("and 8 more")
+    assert hint("zzz", []) == ""
+
+
+class Empty:
+    def env(self, name):
+        return None
+
+    def file(self, path):
+        raise LookupError("none")
+
+    credential = file
+
+
+SCRAPS = st.sampled_from(
+    [
+        "providers:",
+        "routes:",
+        "\n",
+        "  ",
+        "a",
+        ": ",
+        "[",
+        "]",
+        "{",
+        "}",
+        "*",
+        "&x ",
+        "*x",
+        "${A}",
+        "- ",
+        "chain",
+        "1",
+        "'",
+    ]
+)
+
+
+@given(st.lists(SCRAPS, max_size=30).map("".join) | st.text(max_size=60))
+def test_any_text_gives_a_snapshot_or_places(text):
+    found = ()
+    try:
+        load([Source("f", text)], Empty())
+    except ConfigErrors as error:
+        found = error.problems
+    assert all(problem.file == "f" and problem.line > 0 and problem.column > 0 for problem in found)
+
+
+def test_a_snapshot_holds_values_only(snapshot):
+    made = snapshot(chain("[a]"))
+    assert msgspec.structs.replace(made) == made
+    assert made == snapshot(chain("[a]"))
