@@ -35,13 +35,22 @@ class LLMError(Exception):
         message: For people.
         failure: What happened, classified; derived from the class when it is not given.
         partial: The text that was already delivered when a stream broke.
+        attempts: Each as `{provider, model, kind, status, retry_after_s, duration_s}`, in order.
     """
 
     kind: Kind = Kind.INTERNAL
 
-    def __init__(self, message: str = "", *, failure: Failure | None = None, partial: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        failure: Failure | None = None,
+        partial: str | None = None,
+        attempts: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         self.failure = failure or Failure(self.kind, message or type(self).__name__)
         self.partial = partial
+        self.attempts = [dict(attempt) for attempt in attempts]
         super().__init__(message or self.failure.message)
 
 
@@ -75,9 +84,10 @@ class RateLimitError(ProviderError):
         retry_after: float | None = None,
         failure: Failure | None = None,
         partial: str | None = None,
+        attempts: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         failure = failure or Failure(self.kind, message or "rate limited", retry_after_s=retry_after)
-        super().__init__(message, failure=failure, partial=partial)
+        super().__init__(message, failure=failure, partial=partial, attempts=attempts)
         self.retry_after = failure.retry_after_s
 
 
@@ -112,21 +122,7 @@ class ProviderUnavailableError(ProviderError):
 
 
 class AllProvidersFailedError(ProviderError):
-    """Every target of the chain was tried or skipped.
-
-    `attempts` lists each as `{provider, model, kind, status, retry_after_s, duration_s}`, in order.
-    """
-
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        attempts: Sequence[Mapping[str, Any]] = (),
-        failure: Failure | None = None,
-        partial: str | None = None,
-    ) -> None:
-        super().__init__(message, failure=failure, partial=partial)
-        self.attempts = [dict(attempt) for attempt in attempts]
+    """Every target of the chain was tried or skipped; `attempts` tells what each came to."""
 
 
 ERROR_CLASSES: Mapping[Kind, type[LLMError]] = MappingProxyType(
@@ -156,6 +152,6 @@ ERROR_CLASSES: Mapping[Kind, type[LLMError]] = MappingProxyType(
 )
 
 
-def error_for(failure: Failure, *, partial: str | None = None) -> LLMError:
+def error_for(failure: Failure, *, attempts: Sequence[Mapping[str, Any]] = (), partial: str | None = None) -> LLMError:
     """The exception of the class that stands for the failure's kind."""
-    return ERROR_CLASSES[failure.kind](failure.message, failure=failure, partial=partial)
+    return ERROR_CLASSES[failure.kind](failure.message, failure=failure, partial=partial, attempts=attempts)
