@@ -1,0 +1,80 @@
+"""The headers of an answer to the client: ours, and the provider's that an allow-list lets through.
+
+A failed attempt's headers never reach the client: only those of the attempt that answers are given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+__all__ = ["reply_headers"]
+
+
+def reply_headers(
+    request_id: str,
+    content_type: str,
+    attempts: Sequence[Mapping[str, Any]],
+    *,
+    generation: int,
+    target: str | None = None,
+    upstream: Mapping[str, str] | None = None,
+    retry_after_s: float | None = None,
+    no_retry: bool = False,
+) -> list[tuple[str, str]]:
+    """The headers, content type first.
+
+    Args:
+        request_id: Ours, or the client's.
+        content_type: Of the body.
+        attempts: Each attempt so far, as the client may see it.
+        generation: Of the snapshot that served.
+        target: The one that answered.
+        upstream: The headers of its answer, in lower case.
+        retry_after_s: Seconds; sent rounded up.
+        no_retry: Tell SDKs not to multiply our attempts by theirs.
+    """
+    headers = [
+        ("content-type", content_type),
+        ("x-request-id", request_id),
+        ("x-sidecar-generation", str(generation)),
+    ]
+    if target is not None:
+        headers.append(("x-sidecar-target", target))
+    if attempts:
+        headers.append(("x-sidecar-attempts", ",".join(map(_attempt, attempts))))
+    for name, value in (upstream or {}).items():
+        passes = _passes(name)
+        if passes is not None:
+            headers.append((passes, value))
+    if retry_after_s is not None:
+        headers.append(("retry-after", str(math.ceil(retry_after_s))))
+    if no_retry:
+        headers.append(("x-should-retry", "false"))
+    return headers
+
+
+def _attempt(attempt: Mapping[str, Any]) -> str:
+    """`openai/gpt-5.4=429`: its status, or the kind of its failure where no status tells it."""
+    status, kind = attempt["status"], attempt["kind"]
+    result = status if status is not None and (kind is None or status != 200) else kind
+    return f"{_printable(attempt['provider'])}/{_printable(attempt['model'])}={result}"
+
+
+def _printable(text: str) -> str:
+    """A name as a header may hold it: a client can put anything into a model's name."""
+    if text.isascii() and text.isprintable() and "," not in text:
+        return text
+    return "".join(c if c.isascii() and c.isprintable() and c != "," else "?" for c in text)
+
+
+@lru_cache(maxsize=1024)
+def _passes(name: str) -> str | None:
+    """The name under which a provider's header goes to the client; None when it does not."""
+    if name in ("x-request-id", "request-id"):
+        return "x-sidecar-upstream-request-id"
+    if name.startswith(("retry-after", "openai-")) or "ratelimit-" in name:
+        return name
+    return None

@@ -1,0 +1,328 @@
+"""One attempt at one target: encode, send, judge the head, wait for the first content, relay, judge the end.
+
+An attempt is judged twice. `start` gives None when it is good so far (the whole answer is there, or a
+stream's first content), else the `Failure`; `read` gives the rest of a stream, and `failure` tells at
+its end whether it was one. Whatever happens, `close` leaves nothing open.
+
+Knows nothing of other targets, breakers or the client's socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from time import monotonic
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+
+from sidecar.dialects.body import splice
+from sidecar.dialects.openai_chat import AnswerFacts, read_answer, stream_of
+from sidecar.dialects.openai_completions import chat_peek, completion_events, completion_of
+from sidecar.dialects.openai_errors import decode_failure
+from sidecar.dialects.openai_reading import answer_of
+from sidecar.dialects.relay import Tap
+from sidecar.model.errors import ValidationError
+from sidecar.model.failures import Failure, Kind
+from sidecar.model.records import Usage
+from sidecar.model.request import Call
+from sidecar.model.topology import Operation
+from sidecar.routing.commands import Limits
+from sidecar.upstream.account import Account
+from sidecar.upstream.transport import Breach, Reply, TransportError, UpstreamRequest
+from sidecar.upstream.watchdog import Expired, Watchdog
+
+__all__ = ["MAX_ANSWER_BYTES", "Exchange"]
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_MAX_ERROR_BYTES = 64 * 1024
+_GRACE_S = 0.5  # for the usage chunk and `[DONE]` after a finish reason, and for the last chunk after `[DONE]`
+
+_BREACHES: Mapping[Breach, Kind] = MappingProxyType(
+    {
+        Breach.RESOLVE: Kind.UNREACHABLE,
+        Breach.CONNECT: Kind.UNREACHABLE,
+        Breach.CONNECT_TIMEOUT: Kind.UNREACHABLE,
+        Breach.TLS: Kind.UNREACHABLE,
+        Breach.RESET: Kind.UNREACHABLE,
+        Breach.CUT: Kind.TRUNCATED,
+        Breach.PROTOCOL: Kind.MALFORMED,
+    }
+)
+
+
+class Exchange:
+    """One attempt; lives from its `Try` to its end.
+
+    Args:
+        account: The target's provider.
+        model: The model's name upstream.
+        call: The client's request.
+        limits: The attempt's deadlines.
+    """
+
+    def __init__(self, account: Account, model: str, call: Call, limits: Limits) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._account = account
+        self._model = model
+        self._call = call
+        self._limits = limits
+        self._watchdog = Watchdog(self._loop)
+        self._reply: Reply | None = None
+        self._tap: Tap | None = None
+        self._ended = False
+        self._stopped: Failure | None = None
+        # Completions are asked of chat where the provider offers nothing else.
+        self._operation = call.operation
+        if call.operation is Operation.COMPLETIONS and account.path(Operation.COMPLETIONS) is None:
+            self._operation = Operation.CHAT
+        self.began = monotonic()
+        self.waited_s = 0.0  # of its duration: waiting for the provider
+        self.status: int | None = None
+        self.headers: Mapping[str, str] = {}
+        self.connect_s: float | None = None
+        self.reused: bool | None = None
+        self.head_s: float | None = None
+        self.first_token_s: float | None = None
+        self.bytes_out = 0
+        self.body = b""  # the whole answer, or a stream's first bytes
+        self.failure: Failure | None = None
+        self.model_served: str | None = None
+        self.finish_reason: str | None = None
+        self.usage: Usage | None = None
+
+    @property
+    def translates(self) -> bool:
+        """Whether the provider is asked in another form than the client asked in."""
+        return self._operation is not self._call.operation
+
+    @property
+    def streaming(self) -> bool:
+        """Whether more is to come from `read`."""
+        return self._tap is not None and self.failure is None
+
+    @property
+    def malformed_events(self) -> int:
+        """How many events of the stream were skipped because they were not JSON."""
+        return self._tap.malformed if self._tap else 0
+
+    async def start(self) -> Failure | None:
+        """Send, and wait for the whole answer or the first content; the failure if there is none."""
+        try:
+            self.failure = await self._begin()
+        except TransportError as error:
+            self.failure = self._broken(error)
+        except Expired as expired:
+            self.failure = self._expired(expired.kind)
+        except ValidationError as error:
+            self.failure = error.failure
+        return self.failure
+
+    async def read(self) -> bytes:
+        """The next bytes for the client; b"" at the end, when `failure` says what it came to."""
+        if self._ended:
+            return b""
+        try:
+            return await self._next()
+        except TransportError as error:
+            return self._end(error=self._broken(error))
+        except Expired as expired:
+            tap = self._tap
+            if tap is not None and tap.complete:
+                return self._end()
+            return self._end(error=self._expired(expired.kind))
+
+    async def settle(self) -> None:
+        """After a complete stream: take in the last chunk, so that the connection can be used again."""
+        if self._reply is None or self._tap is None or not self._tap.complete:
+            return
+        self._due(monotonic() + _GRACE_S, Kind.IDLE_TIMEOUT)
+        try:
+            with self._watchdog:
+                while await self._reply.read():
+                    pass
+        except (TransportError, Expired):
+            return
+
+    def stop(self, failure: Failure) -> None:
+        """Fail now: whoever waits in `start` or `read` gets this failure."""
+        self._stopped = failure
+        self._watchdog.expire(Kind.DEADLINE)
+
+    def close(self) -> None:
+        """Idempotent. A connection whose answer was not read to its end is aborted at once."""
+        self._ended = True
+        self._watchdog.close()
+        if self._reply is not None:
+            self._reply.close()
+
+    async def _begin(self) -> Failure | None:
+        call, limits = self._call, self._limits
+        path = self._account.path(self._operation)
+        if path is None:
+            offers = f"{self._account.provider.name} does not offer {call.operation.value}"
+            return Failure(Kind.MODEL_UNAVAILABLE, offers)
+        peek = chat_peek(call.peek) if self.translates else call.peek
+        body = splice(peek, self._model, self._account.provider.params, add_usage=self._adds_usage())
+        request = UpstreamRequest("POST", path, self._account.headers(call.headers, stream=call.stream), body)
+        patience_s = limits.first_token_s if call.stream else limits.answer_s
+        self._due(
+            monotonic() + patience_s, Kind.CLIENT_DEADLINE if limits.read_is_clients else Kind.FIRST_TOKEN_TIMEOUT
+        )
+        asked = monotonic()
+        try:
+            with self._watchdog:
+                reply = await self._account.transport.send(request, connect_s=limits.connect_s)
+        finally:
+            self.waited_s += monotonic() - asked
+        self._reply = reply
+        self.head_s = monotonic() - self.began
+        self.status = reply.status
+        self.headers = dict(reply.headers)
+        self.connect_s = reply.connect_s
+        self.reused = reply.connect_s is None
+        if reply.status != 200:
+            return await self._error()
+        streams = self.headers.get("content-type", "").startswith("text/event-stream")
+        if call.stream and streams:
+            return await self._first_content()
+        return await self._whole()
+
+    def _adds_usage(self) -> bool:
+        return self._call.stream and not self._call.peek.wants_usage
+
+    async def _error(self) -> Failure:
+        body = await self._take(_MAX_ERROR_BYTES)
+        assert self.status is not None
+        return decode_failure(self.status, self.headers, body, time.time())
+
+    async def _whole(self) -> Failure | None:
+        body = await self._take(MAX_ANSWER_BYTES + 1)
+        if len(body) > MAX_ANSWER_BYTES:
+            return Failure(
+                Kind.MALFORMED, f"the provider's answer is larger than {MAX_ANSWER_BYTES} bytes", self.status
+            )
+        if self.headers.get("content-type", "").startswith("text/event-stream"):
+            body = answer_of(body) or b""
+        facts = read_answer(body, self._operation)
+        if isinstance(facts, Failure):
+            return msgspec.structs.replace(facts, status=self.status)
+        if facts.fault:
+            return decode_failure(200, self.headers, body, time.time())
+        self._note(facts)
+        self.first_token_s = monotonic() - self.began
+        if self.translates:
+            body = completion_of(body)
+        self.body = stream_of(body, with_usage=self._call.peek.wants_usage) if self._call.stream else body
+        self._finish()
+        return None
+
+    async def _take(self, most_bytes: int) -> bytes:
+        """The body, or its start if it is longer than that."""
+        pieces = []
+        size = 0
+        while size < most_bytes:
+            piece = await self._wait()
+            if not piece:
+                break
+            pieces.append(piece)
+            size += len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _first_content(self) -> Failure | None:
+        self._tap = tap = Tap(withhold_usage=self._adds_usage())
+        while True:
+            data = await self._wait()
+            self.body = self._shaped(tap.feed(data) if data else tap.end())
+            if tap.fault is not None:
+                return decode_failure(200, self.headers, tap.fault, time.time())
+            if tap.committed:
+                break
+            if tap.done or not data:
+                return tap.verdict() or Failure(Kind.MALFORMED, "the provider's stream held no answer")
+        self.first_token_s = monotonic() - self.began
+        self._progress(tap)
+        return None
+
+    async def _next(self) -> bytes:
+        tap = self._tap
+        if tap is None or tap.done:
+            return self._end()
+        while True:
+            data = await self._wait()
+            passed = self._shaped(tap.feed(data) if data else tap.end())
+            self._progress(tap)
+            if tap.fault is not None:
+                return passed or self._end(error=decode_failure(200, self.headers, tap.fault, time.time()))
+            if passed:
+                return passed
+            if not data or tap.done:
+                return self._end()
+
+    def _shaped(self, frames: bytes) -> bytes:
+        return completion_events(frames) if self.translates and frames else frames
+
+    async def _wait(self) -> bytes:
+        assert self._reply is not None
+        asked = monotonic()
+        try:
+            with self._watchdog:
+                data = await self._reply.read()
+        finally:
+            self.waited_s += monotonic() - asked
+        self.bytes_out += len(data)
+        return data
+
+    def _progress(self, tap: Tap) -> None:
+        """Something came: the next silence is counted from now."""
+        if tap.complete:
+            self._due(monotonic() + _GRACE_S, Kind.IDLE_TIMEOUT)
+        else:
+            kind = Kind.CLIENT_DEADLINE if self._limits.read_is_clients else Kind.IDLE_TIMEOUT
+            self._due(monotonic() + self._limits.idle_s, kind)
+
+    def _due(self, moment: float, kind: Kind) -> None:
+        """The next deadline: this one, or the total if that comes first."""
+        if moment < self._limits.total_at:
+            self._watchdog.due, self._watchdog.kind = moment, kind
+        else:
+            self._watchdog.due = self._limits.total_at
+            self._watchdog.kind = Kind.CLIENT_DEADLINE if self._limits.total_is_clients else Kind.DEADLINE
+
+    def _end(self, *, error: Failure | None = None) -> bytes:
+        """The stream is over; what it still lacks for the client, if it is complete."""
+        tap = self._tap
+        self._ended = True
+        if tap is None:
+            return b""
+        self.model_served, self.finish_reason, self.usage = tap.model, tap.finish_reason, tap.usage
+        complete = tap.complete and (error is None or error.kind is not Kind.CLIENT_DEADLINE)
+        self.failure = None if complete else error or tap.verdict()
+        return tap.closing() if complete else b""
+
+    def _note(self, facts: AnswerFacts) -> None:
+        self.model_served, self.finish_reason, self.usage = facts.model, facts.finish_reason, facts.usage
+
+    def _finish(self) -> None:
+        self._ended = True
+        self.close()
+
+    def _broken(self, error: TransportError) -> Failure:
+        kind = _BREACHES[error.breach]
+        if kind is Kind.TRUNCATED and self.status is not None and self.status >= 400:
+            return decode_failure(self.status, self.headers, b"", time.time())
+        return Failure(kind, f"{self._account.provider.name}: {error}", self.status)
+
+    def _expired(self, kind: Kind) -> Failure:
+        if self._stopped is not None:
+            return self._stopped
+        name = self._account.provider.name
+        patience_s = self._limits.first_token_s if self._call.stream else self._limits.answer_s
+        messages = {
+            Kind.FIRST_TOKEN_TIMEOUT: f"{name} gave no answer within {patience_s:g} s",
+            Kind.IDLE_TIMEOUT: f"{name} went silent in the middle of its answer for {self._limits.idle_s:g} s",
+            Kind.CLIENT_DEADLINE: f"the client's own deadline passed while {name} was answering",
+            Kind.DEADLINE: f"the total deadline passed while {name} was answering",
+        }
+        return Failure(kind, messages[kind], self.status)

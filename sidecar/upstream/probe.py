@@ -1,0 +1,72 @@
+"""One active health check of one provider: the model list, or a mere connection; neither costs a token.
+
+Gives what the check found; what follows from it is `routing`'s business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import msgspec
+
+from sidecar.dialects.openai_errors import decode_failure
+from sidecar.model.failures import Failure, Kind
+from sidecar.model.settings import HealthMode
+from sidecar.model.topology import Operation
+from sidecar.upstream.account import Account
+from sidecar.upstream.transport import TransportError, UpstreamRequest
+
+__all__ = ["ProbeResult", "probe"]
+
+_MAX_LIST_BYTES = 16 * 1024 * 1024
+
+
+class ProbeResult(msgspec.Struct, frozen=True):
+    """What a check found; healthy, if there is no failure."""
+
+    duration_s: float
+    failure: Failure | None = None
+    status: int | None = None
+    downgrade: bool = False  # there is no model list here: connect only from now on
+
+
+async def probe(account: Account, mode: HealthMode, timeout_s: float) -> ProbeResult:
+    """Check one provider.
+
+    Args:
+        account: The provider.
+        mode: `models` or `tcp`; a provider without a model list is checked by `tcp`.
+        timeout_s: The limit for the whole check.
+    """
+    began = time.monotonic()
+    path = account.path(Operation.MODELS)
+    status = None
+    failure = None
+    try:
+        async with asyncio.timeout(timeout_s):
+            if mode is HealthMode.TCP or path is None:
+                await account.transport.check(connect_s=timeout_s)
+            else:
+                status, failure = await _list_models(account, path, timeout_s)
+    except TimeoutError:
+        failure = Failure(Kind.UNREACHABLE, f"{account.provider.name}: no answer to a health check in {timeout_s:g} s")
+    except TransportError as error:
+        failure = Failure(Kind.UNREACHABLE, f"{account.provider.name}: {error}")
+    return ProbeResult(time.monotonic() - began, failure, status, downgrade=status in (404, 405))
+
+
+async def _list_models(account: Account, path: str, timeout_s: float) -> tuple[int, Failure | None]:
+    request = UpstreamRequest("GET", path, account.headers((), stream=False))
+    reply = await account.transport.send(request, connect_s=timeout_s)
+    try:
+        pieces = []
+        size = 0
+        while size < _MAX_LIST_BYTES and (piece := await reply.read()):
+            pieces.append(piece)
+            size += len(piece)
+        if reply.status == 200:
+            return 200, None
+        return reply.status, decode_failure(reply.status, dict(reply.headers), b"".join(pieces), time.time())
+    finally:
+        reply.close()
