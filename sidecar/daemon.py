@@ -1,0 +1,251 @@
+"""The composition root: builds the rooms, opens the doors, follows the config, and stops in good order.
+
+    1  capture the environment          5  bind every listener
+    2  load the config (exit 78 if bad) 6  serve; `daemon.started`
+    3  open the log                     7  watch the config, check health
+    4  make the manager                 8  on SIGTERM: not ready, close the doors, drain, flush, exit 0
+
+The only file that wires; it decides nothing that a room could decide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from time import monotonic
+from typing import Any
+
+import msgspec
+import uvloop
+from aiohttp import web
+
+from sidecar import __version__
+from sidecar.manager import LLMManager
+from sidecar.manager.status import gauges
+from sidecar.model.errors import ConfigurationError
+from sidecar.model.settings import ListenSettings
+from sidecar.model.topology import Snapshot
+from sidecar.observe.capture import Capture
+from sidecar.observe.log import open_log
+from sidecar.observe.metrics import Gauge
+from sidecar.reload import Reloader
+from sidecar.server.admin_plane import Daemon as AdminView
+from sidecar.server.admin_plane import admin_application
+from sidecar.server.doors import Doors, guard_of
+from sidecar.server.listen import bind
+from sidecar.sources.configuration import ConfigurationManager
+from sidecar.sources.places import default_admin_path, make_private_directory
+
+__all__ = ["EXIT_CONFIG", "run"]
+
+EXIT_CONFIG = 78  # sysexits.h: EX_CONFIG
+_FLUSH_S = 5.0
+_LAST_WORDS_S = 2.0  # for error events to reach their clients
+
+
+def run(config: str | None) -> int:
+    """Serve until a signal; the exit code of the process.
+
+    Args:
+        config: The config's path; None finds it in the usual places.
+    """
+    environ = dict(os.environ)
+    try:
+        configuration = ConfigurationManager(config, environ=environ)
+        log, writer = open_log(configuration.load().settings.log, environ)
+    except (ConfigurationError, OSError) as error:
+        print(f"sidecar: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        return EXIT_CONFIG
+    capture = Capture(log)
+    capture.install()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            capture.watch(runner.get_loop())
+            runner.run(Daemon(LLMManager(configuration, debug_logger=log), environ).serve())
+    except ConfigurationError as error:
+        log.event("error", "daemon.failed", error=str(error))
+        return EXIT_CONFIG
+    finally:
+        log.flush()
+        writer.close(_FLUSH_S)
+        capture.uninstall()
+    return 0
+
+
+class Daemon:
+    """One serving process, from its first listener to its last.
+
+    Args:
+        manager: Its heart.
+        environ: Where the default place of the admin socket is looked up.
+    """
+
+    def __init__(self, manager: LLMManager, environ: Mapping[str, str]) -> None:
+        self._manager = manager
+        self._environ = environ
+        self._began = monotonic()
+        self._doors = Doors(manager)
+        self._reloader = Reloader(manager, self._take_over)
+        self._stopping = asyncio.Event()
+        self._leaving = asyncio.Event()  # a second signal: now
+        self._admin_address = ""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self) -> None:
+        """Serve until `stop`.
+
+        Raises:
+            ConfigurationError: When a listener cannot be bound.
+        """
+        self._watch_signals()
+        manager = self._manager
+        manager.metrics.gauges = self._gauges
+        try:
+            await self._doors.commit(self._doors.prepare(manager.snapshot.settings.listen), linger_s=0)
+            async with self._admin_plane():
+                gc.collect()
+                gc.freeze()  # what start-up made lives as long as the process
+                self._say_started()
+                self._spawn(self._reloader.run())
+                self._spawn(manager.run_health_checks())
+                await self._stopping.wait()
+                await self._drain()
+        finally:
+            await self._end()
+
+    def stop(self) -> None:
+        """Begin to drain; asked a second time, leave at once."""
+        if self._stopping.is_set():
+            self._leaving.set()
+        self._stopping.set()
+
+    def status(self) -> dict[str, Any]:
+        """What only the daemon knows of the status."""
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_s": round(monotonic() - self._began, 3),
+            "draining": self._stopping.is_set(),
+            "listen": self._doors.addresses,
+            **self._reloader.status(),
+        }
+
+    def _watch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload_by_signal()))
+
+    async def _reload_by_signal(self) -> None:
+        await self._reloader.reload()
+
+    async def _take_over(self, snapshot: Snapshot) -> None:
+        """The transaction of an edit: bind what is new, let the manager take over, then close what went."""
+        change = self._doors.prepare(snapshot.settings.listen)
+        try:
+            self._manager.adopt(snapshot)
+        except BaseException:
+            self._doors.abandon(change)
+            raise
+        self._manager.log.level = snapshot.settings.log.level
+        await self._doors.commit(change, linger_s=snapshot.settings.drain.timeout_s)
+
+    @contextlib.asynccontextmanager
+    async def _admin_plane(self) -> AsyncIterator[None]:
+        settings = self._manager.snapshot.settings.admin
+        if settings is None:
+            path = default_admin_path(self._environ)
+            make_private_directory(os.path.dirname(path))
+            settings = ListenSettings(f"unix:{path}", mode=0o600)
+        listener = bind(settings)
+        view = AdminView(self._manager, status=self.status, reload=self._reload, drain=self.stop)
+        runner = web.AppRunner(
+            admin_application(view, guard_of(settings, listener.port)),
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=0.5,
+        )
+        try:
+            await runner.setup()
+            await web.SockSite(runner, listener.socket).start()
+            self._admin_address = listener.address
+            yield
+        finally:
+            await runner.cleanup()
+            listener.close()
+
+    async def _reload(self) -> dict[str, Any]:
+        result: dict[str, Any] = msgspec.to_builtins(await self._reloader.reload())
+        return result
+
+    def _say_started(self) -> None:
+        snapshot = self._manager.snapshot
+        log = self._manager.log
+        log.event(
+            "info",
+            "daemon.started",
+            version=__version__,
+            pid=os.getpid(),
+            listen=self._doors.addresses,
+            admin=self._admin_address,
+            config=snapshot.source,
+            routes=len(snapshot.routes),
+            providers=len(snapshot.providers),
+            start_s=round(monotonic() - self._began, 3),
+        )
+        for warning in snapshot.warnings:
+            log.event("warning", "config.warned", warning=warning)
+
+    async def _drain(self) -> None:
+        """Not ready, no new connections; requests under way end, or are told at the end of the patience."""
+        settings = self._manager.snapshot.settings.drain
+        self._manager.draining = True
+        self._manager.log.event("info", "daemon.draining", in_flight=len(self._manager.active))
+        if settings.accept_for_s:
+            await self._or_leaving(asyncio.sleep(settings.accept_for_s))
+        self._doors.stop_accepting()
+        await self._or_leaving(self._manager.drained(settings.timeout_s))
+        self._manager.stop_active()
+        await self._doors.close(_LAST_WORDS_S)
+
+    async def _or_leaving(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do this until it is done, or a second signal says: now."""
+        task = asyncio.ensure_future(work)
+        leaving = asyncio.ensure_future(self._leaving.wait())
+        try:
+            await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            task.cancel()
+            leaving.cancel()
+
+    async def _end(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._doors.close(0)
+        await self._manager.cleanup(0)
+        self._manager.log.event("info", "daemon.stopped", uptime_s=round(monotonic() - self._began, 3))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A task that only cancellation should end has ended."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            context = {"message": "a task of the daemon failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+
+    def _gauges(self) -> Iterator[Gauge]:
+        yield from gauges(self._manager)
+        successful = float(self._reloader.successful)
+        yield Gauge(
+            "sidecar_config_last_reload_successful", "Whether the config on disk is the one in force.", successful
+        )

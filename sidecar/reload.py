@@ -1,0 +1,91 @@
+"""A config edit on its way into force: read, decode, compile, swap; the old one stays on any error.
+
+Two ways lead here, the watcher's and the operator's (`reload`); they never overlap. A text that was
+rejected is remembered, so that one bad save is one log line however often it is looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from sidecar.config import ConfigErrors
+from sidecar.manager import LLMManager
+from sidecar.model.errors import ConfigurationError
+from sidecar.model.topology import Snapshot
+from sidecar.sources.watch import Watcher
+
+__all__ = ["Reloaded", "Reloader"]
+
+
+class Reloaded(msgspec.Struct, frozen=True):
+    """What came of one look at the config."""
+
+    applied: bool
+    changed: bool
+    generation: int
+    problems: tuple[str, ...] = ()
+
+
+class Reloader:
+    """Keeps a manager's snapshot equal to the config on disk.
+
+    Args:
+        manager: Whose snapshot it is.
+        take_over: Brings a snapshot into force; raises `ConfigurationError`, and changes nothing, when
+            that cannot be done.
+    """
+
+    def __init__(self, manager: LLMManager, take_over: Callable[[Snapshot], Awaitable[None]]) -> None:
+        self._manager = manager
+        self._take_over = take_over
+        self._turn = asyncio.Lock()
+        self._rejected: tuple[str, ...] = ()
+        self._digest = manager.snapshot.digest
+        self.rejected_at: datetime | None = None
+
+    @property
+    def successful(self) -> bool:
+        """Whether the config on disk is the one in force."""
+        return not self._rejected
+
+    def status(self) -> dict[str, Any]:
+        """For `status`: what is wrong with the config on disk, if anything is."""
+        return {
+            "last_reload_successful": self.successful,
+            "rejected": list(self._rejected),
+            "rejected_at": self.rejected_at.isoformat() if self.rejected_at else None,
+        }
+
+    async def run(self) -> None:
+        """Follow the files until cancelled."""
+        async with Watcher(self._manager.configuration.fingerprints) as watcher:
+            async for _ in watcher:
+                await self.reload()
+
+    async def reload(self) -> Reloaded:
+        """Look at the config now, and let it take over if it is new and right."""
+        async with self._turn:
+            try:
+                snapshot = await asyncio.to_thread(self._manager.configuration.load)
+                changed = snapshot.digest != self._digest or not snapshot.digest
+                if changed:
+                    await self._take_over(snapshot)
+                    self._digest = snapshot.digest
+            except ConfigurationError as error:
+                return self._reject(error)
+            self._rejected, self.rejected_at = (), None
+            return Reloaded(applied=True, changed=changed, generation=self._manager.snapshot.generation)
+
+    def _reject(self, error: ConfigurationError) -> Reloaded:
+        problems = tuple(map(str, error.problems)) if isinstance(error, ConfigErrors) else (str(error),)
+        if problems != self._rejected:
+            self._rejected, self.rejected_at = problems, datetime.now(UTC)
+            self._manager.log.event(
+                "error", "config.rejected", problems=list(problems), kept=self._manager.snapshot.generation
+            )
+        return Reloaded(applied=False, changed=False, generation=self._manager.snapshot.generation, problems=problems)

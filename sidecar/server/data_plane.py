@@ -1,0 +1,175 @@
+"""What an app talks to: completions, embeddings, model lists, and the two questions of a prober.
+
+One dictionary look-up finds the room for a path; there is no router and no middleware on this road.
+Every error, ours included, is told in the client's dialect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import monotonic
+from types import MappingProxyType
+from urllib.parse import unquote
+
+import msgspec
+from aiohttp import web
+
+from sidecar.dialects.openai_errors import encode_failure
+from sidecar.manager import LLMManager
+from sidecar.manager.answer import Answer
+from sidecar.manager.headers import reply_headers
+from sidecar.model.errors import LLMError
+from sidecar.model.failures import Failure, Kind
+from sidecar.model.topology import Operation
+from sidecar.server.guard import Guard
+from sidecar.server.intake import BodyTooLarge, call_of, read_body, request_id_of
+from sidecar.server.peer import peer_uid
+from sidecar.server.wire import ResponseWire, wire_for
+
+__all__ = ["DataPlane"]
+
+_OPERATIONS: Mapping[str, Operation] = MappingProxyType(
+    {
+        "/v1/chat/completions": Operation.CHAT,
+        "/v1/completions": Operation.COMPLETIONS,
+        "/v1/embeddings": Operation.EMBEDDINGS,
+    }
+)
+_PLACES = "POST /v1/chat/completions, /v1/completions, /v1/embeddings; GET /v1/models, /healthz, /readyz"
+
+
+class DataPlane:
+    """The data plane of one listener.
+
+    Args:
+        manager: Answers the calls.
+        guard: Of the listener.
+    """
+
+    def __init__(self, manager: LLMManager, guard: Guard) -> None:
+        self._manager = manager
+        self.guard = guard  # replaced when the listener's settings change
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        wire = wire_for(request, self._manager.snapshot.settings.wire)
+        path = request.raw_path.partition("?")[0]
+        refusal = self.guard.judge(request.method, request.raw_path, request.headers)
+        if refusal is not None:
+            return await self._refuse(request, wire, refusal.status, refusal.message)
+        operation = _OPERATIONS.get(path)
+        if operation is None:
+            return await self._read_only(request, wire, path)
+        if request.method != "POST":
+            return await self._refuse(request, wire, 405, f"{path} takes POST, not {request.method}", allow="POST")
+        if request.headers.get("Content-Encoding", "identity") != "identity":
+            return await self._refuse(request, wire, 415, "send the body as it is: content-encoding is not supported")
+        return await self._call(request, wire, operation)
+
+    async def _call(self, request: web.BaseRequest, wire: ResponseWire, operation: Operation) -> web.StreamResponse:
+        headers = request.headers
+        limits = self._manager.snapshot.settings.limits
+        try:
+            body = await read_body(request, limits.max_body_bytes, limits.body_idle_s)
+            call = call_of(body, operation, headers, request_id_of(headers), peer_uid(request.transport))
+        except BodyTooLarge:
+            message = f"the body is larger than {limits.max_body_bytes} bytes (limits.max_body)"
+            return await self._refuse(request, wire, 413, message)
+        except TimeoutError:
+            message = f"the body stalled for {limits.body_idle_s:g} s (limits.body_idle)"
+            return await self._refuse(request, wire, 408, message)
+        except LLMError as error:
+            return await self._fail(request, wire, error.failure)
+        answer = self._manager.answer(call)
+        return await self._relay(wire, answer)
+
+    async def _relay(self, wire: ResponseWire, answer: Answer) -> web.StreamResponse:
+        """Send an answer, and close it however that goes: a cancellation here is the client leaving."""
+        sent = 0
+        gone = True
+        try:
+            await _opened(answer)
+            sent = len(answer.body)
+            if not answer.streams:
+                response = await wire.whole(answer.status, answer.headers, answer.body)
+            else:
+                await wire.begin(answer.status, answer.headers, answer.body)
+                while data := await answer.read():
+                    sent += len(data)
+                    began = monotonic()
+                    await wire.write(data)
+                    answer.client_waited(monotonic() - began)
+                response = await wire.end(complete=answer.failure is None)
+            gone = False
+            return response
+        finally:
+            answer.close(bytes_out=sent, gone=gone)
+
+    async def _read_only(self, request: web.BaseRequest, wire: ResponseWire, path: str) -> web.StreamResponse:
+        """Model lists and health: answers that cost nothing and change nothing."""
+        known = path in ("/healthz", "/readyz", "/v1/models") or path.startswith("/v1/models/")
+        if not known:
+            return await self._refuse(request, wire, 404, f"there is nothing at {path[:200]}; there is {_PLACES}")
+        if request.method not in ("GET", "HEAD"):
+            return await self._refuse(request, wire, 405, f"{path[:200]} takes GET, not {request.method}", allow="GET")
+        if path == "/healthz":
+            return await _json(wire, 200, {"status": "ok"})
+        if path == "/readyz":
+            ready = self._manager.readiness()
+            return await _json(wire, 200 if ready["ready"] else 503, ready)
+        models = self._manager.models()
+        if path == "/v1/models":
+            return await _json(wire, 200, {"object": "list", "data": models})
+        wanted = unquote(path.removeprefix("/v1/models/"))
+        found = next((model for model in models if model["id"] == wanted), None)
+        if found is None:
+            return await self._refuse(
+                request, wire, 404, f"there is no model {wanted[:200]!r}; GET /v1/models lists them"
+            )
+        return await _json(wire, 200, found)
+
+    async def _refuse(
+        self, request: web.BaseRequest, wire: ResponseWire, status: int, message: str, *, allow: str | None = None
+    ) -> web.StreamResponse:
+        """Answer a request that is not let in; its body is not read, so the connection ends with it."""
+        failure = Failure(Kind.INVALID_REQUEST, message, status=status)
+        extra = [("allow", allow)] if allow else []
+        return await self._fail(request, wire, failure, extra, close=not request.content.is_eof())
+
+    async def _fail(
+        self,
+        request: web.BaseRequest,
+        wire: ResponseWire,
+        failure: Failure,
+        extra: Sequence[tuple[str, str]] = (),
+        *,
+        close: bool = False,
+    ) -> web.StreamResponse:
+        request_id, _ = request_id_of(request.headers)
+        status = failure.client_status
+        log = self._manager.log
+        if not log.limited("request.refused"):
+            log.event(
+                "warning",
+                "request.refused",
+                request_id=request_id,
+                method=request.method,
+                path=request.raw_path[:200],
+                status=status,
+                error=failure.message,
+            )
+        body, content_type = encode_failure(failure)
+        headers = reply_headers(request_id, content_type, (), generation=self._manager.snapshot.generation)
+        return await wire.whole(status, [*headers, *extra], body, close=close)
+
+
+async def _json(wire: ResponseWire, status: int, value: object) -> web.StreamResponse:
+    headers = [("content-type", "application/json"), ("cache-control", "no-store")]
+    return await wire.whole(status, headers, msgspec.json.encode(value))
+
+
+async def _opened(answer: Answer) -> None:
+    try:
+        await answer.open()
+    except Exception as error:  # noqa: BLE001 - the outermost door: the client gets a 500 in its dialect
+        answer.fail_internally(error)

@@ -1,0 +1,127 @@
+"""From an HTTP request to a `Call`: reads the body within its bounds, the ids, the client's own limits.
+
+Everything here is the client's word and is checked: ids that are not well-formed are replaced, limits
+that cannot be read are an error that says how to write them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import re
+
+from aiohttp import web
+from multidict import CIMultiDictProxy
+
+from sidecar.dialects.body import peek
+from sidecar.model.errors import ValidationError
+from sidecar.model.failures import Failure, Kind
+from sidecar.model.request import Call, ClientLimits
+from sidecar.model.topology import Dialect, Operation
+
+__all__ = ["BodyTooLarge", "call_of", "read_body", "request_id_of"]
+
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s)?")
+_FORWARDED = ("User-Agent", "Idempotency-Key", "OpenAI-Beta")
+_NO_LIMITS = ClientLimits()
+
+# Unique per process and cheap: a random prefix and a count, instead of randomness for each request.
+_PREFIX = "req_" + os.urandom(6).hex()
+_COUNT = itertools.count(1)
+
+
+class BodyTooLarge(Exception):  # noqa: N818 - becomes a 413
+    """The body is larger than the config allows."""
+
+
+async def read_body(request: web.BaseRequest, max_bytes: int, idle_s: float) -> bytes:
+    """The whole body.
+
+    Args:
+        request: Its head has come.
+        max_bytes: The largest body that is taken.
+        idle_s: The longest silence within a body.
+
+    Raises:
+        BodyTooLarge: As soon as it is known, without reading the rest.
+        TimeoutError: When the body stalls.
+    """
+    if (request.content_length or 0) > max_bytes:
+        raise BodyTooLarge
+    content = request.content
+    if content.is_eof():  # everything came with the head: nearly always
+        body = content.read_nowait(-1)
+        if len(body) > max_bytes:
+            raise BodyTooLarge
+        return body
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        async with asyncio.timeout(idle_s):
+            piece = await content.readany()
+        if not piece:
+            return b"".join(pieces)
+        size += len(piece)
+        if size > max_bytes:
+            raise BodyTooLarge
+        pieces.append(piece)
+
+
+def request_id_of(headers: CIMultiDictProxy[str]) -> tuple[str, str | None]:
+    """The request's id, and the client's own if it gave a well-formed one (then they are the same)."""
+    given = headers.get("X-Request-Id")
+    if given is not None and _ID.fullmatch(given):
+        return given, given
+    return f"{_PREFIX}{next(_COUNT):08x}", None
+
+
+def call_of(
+    body: bytes,
+    operation: Operation,
+    headers: CIMultiDictProxy[str],
+    request_id: tuple[str, str | None],
+    peer_uid: int | None,
+) -> Call:
+    """The call that a request stands for.
+
+    Raises:
+        ValidationError: When the body or a header of ours is not right.
+    """
+    retries = headers.get("X-Stainless-Retry-Count")
+    return Call(
+        operation=operation,
+        dialect=Dialect.OPENAI_CHAT,
+        peek=peek(body, operation),
+        request_id=request_id[0],
+        headers=tuple([(name, value) for name in _FORWARDED if (value := headers.get(name)) is not None]),
+        limits=_limits(headers),
+        route=headers.get("X-Sidecar-Route"),
+        fallback=headers.get("X-Sidecar-Fallback", "on").lower() != "off",
+        client_request_id=request_id[1],
+        client_retry_count=int(retries) if retries and retries.isdecimal() and len(retries) < 6 else None,
+        peer_uid=peer_uid,
+        sticky=headers,
+        bytes_in=len(body),
+    )
+
+
+def _limits(headers: CIMultiDictProxy[str]) -> ClientLimits:
+    total = _span(headers, "X-Sidecar-Timeout")
+    if total is None:
+        total = _span(headers, "X-Request-Timeout")
+    read = _span(headers, "X-Stainless-Read-Timeout")
+    return _NO_LIMITS if total is None and read is None else ClientLimits(total, read)
+
+
+def _span(headers: CIMultiDictProxy[str], name: str) -> float | None:
+    text = headers.get(name)
+    if text is None:
+        return None
+    match = _SPAN.fullmatch(text.strip())
+    seconds = float(match[1]) * (0.001 if match[2] == "ms" else 1.0) if match else 0.0
+    if seconds > 0:
+        return seconds
+    message = f"{name.lower()} must be seconds above 0 such as 30 or 1.5, or 500ms, not {text[:40]!r}"
+    raise ValidationError(failure=Failure(Kind.INVALID_REQUEST, message, param=name.lower()))

@@ -1,0 +1,190 @@
+"""Binds the addresses of the config and serves on them: TCP on loopback, and Unix sockets done right.
+
+asyncio, uvloop and aiohttp silently take over the path of a live daemon's socket and leave its mode to
+the umask. So a path is locked and tried by a connection before it is bound, a stale file is removed, the
+mode is set before anyone can connect, and at the end only our own inode is unlinked.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import grp
+import ipaddress
+import os
+import socket
+import stat
+from pathlib import Path
+
+from sidecar.model.errors import ConfigurationError
+from sidecar.model.settings import ListenSettings
+
+__all__ = ["Listener", "bind", "is_tcp"]
+
+_BACKLOG = 4096
+
+
+class Listener:
+    """One bound socket; `close` gives its address back."""
+
+    def __init__(self, settings: ListenSettings, sock: socket.socket, lock: int | None = None) -> None:
+        self.settings = settings
+        self.socket = sock
+        self._lock = lock
+        self._path = settings.address.removeprefix("unix:") if lock is not None else None
+        self._inode = _inode(self._path) if self._path else None
+
+    @property
+    def port(self) -> int:
+        """Of a TCP listener; 0 of a Unix socket."""
+        return int(self.socket.getsockname()[1]) if self._path is None else 0
+
+    @property
+    def address(self) -> str:
+        """As people write it, with the port that was really bound."""
+        if self._path is not None:
+            return self.settings.address
+        host = self.socket.getsockname()[0]
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+    def apply_mode(self) -> None:
+        """Give a Unix socket's file the mode and group that the settings now ask for.
+
+        Raises:
+            ConfigurationError: When it cannot be done.
+        """
+        if self._path is not None:
+            _own(self._path, self.settings)
+
+    def close(self) -> None:
+        """Close the socket, and unlink its file if it is still ours. Idempotent."""
+        self.socket.close()
+        if self._path is not None and _inode(self._path) == self._inode:
+            Path(self._path).unlink(missing_ok=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        self._path = None
+
+
+def is_tcp(settings: ListenSettings) -> bool:
+    """Whether the address is `host:port` rather than `unix:/path`."""
+    return not settings.address.startswith("unix:")
+
+
+def bind(settings: ListenSettings) -> Listener:
+    """A socket that listens.
+
+    Raises:
+        ConfigurationError: When it cannot; the message says why and what would help.
+    """
+    return _bind_tcp(settings) if is_tcp(settings) else _bind_unix(settings)
+
+
+def _bind_tcp(settings: ListenSettings) -> Listener:
+    host, _, port = settings.address.rpartition(":")
+    host = host.strip("[]")
+    if host == "localhost":
+        host = "127.0.0.1"
+    if not ipaddress.ip_address(host).is_loopback:
+        raise ConfigurationError(
+            f"listen: {settings.address} can be reached from other machines, and there is no authentication for that; "
+            "use 127.0.0.1, [::1] or a Unix socket"
+        )
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, int(port)))
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            why = "another process listens there; stop it or choose another port"
+        else:
+            why = os.strerror(error.errno or 0)
+        raise ConfigurationError(f"listen: cannot bind {settings.address}: {why}") from error
+    return Listener(settings, sock)
+
+
+def _bind_unix(settings: ListenSettings) -> Listener:
+    path = settings.address.removeprefix("unix:")
+    if len(os.fsencode(path)) > 107:  # sun_path of unix(7) holds 108 with its NUL
+        raise ConfigurationError(f"listen: the path {path} is longer than the 107 bytes that a Unix socket's may have")
+    try:
+        Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise ConfigurationError(f"listen: cannot use {path}: {error.strerror}") from error
+    try:
+        _take_over(path, lock)
+        sock = _listening(path, settings)
+    except BaseException:
+        os.close(lock)
+        raise
+    return Listener(settings, sock, lock)
+
+
+def _take_over(path: str, lock: int) -> None:
+    """Make sure that nobody serves there; remove what a dead daemon left."""
+    in_use = ConfigurationError(f"listen: {path} is served by a running process; stop it or choose another path")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise in_use from None
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ConfigurationError(f"listen: {path} exists and is not a socket; remove it or choose another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
+        knock.settimeout(1.0)
+        try:
+            knock.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            Path(path).unlink(missing_ok=True)
+        except OSError:
+            raise in_use from None
+        else:
+            raise in_use
+
+
+def _listening(path: str, settings: ListenSettings) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        before = os.umask(0o177)
+        try:
+            sock.bind(path)
+        finally:
+            os.umask(before)
+        _own(path, settings)
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise ConfigurationError(f"listen: cannot bind {path}: {error.strerror}") from error
+    except ConfigurationError:
+        sock.close()
+        Path(path).unlink(missing_ok=True)
+        raise
+    return sock
+
+
+def _own(path: str, settings: ListenSettings) -> None:
+    try:
+        if settings.group is not None:
+            os.chown(path, -1, grp.getgrnam(settings.group).gr_gid)
+        os.chmod(path, settings.mode)
+    except KeyError:
+        raise ConfigurationError(f"listen: {path}: there is no group {settings.group!r}") from None
+    except OSError as error:
+        raise ConfigurationError(f"listen: {path}: cannot set its mode or group: {error.strerror}") from error
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,180 @@
+"""How an answer's bytes reach the client's socket: two ways that must agree byte for byte in meaning.
+
+`DirectWire` writes the head and the body straight to the connection's transport, a whole answer in one
+write. It leans on semi-private behaviour of aiohttp's server, in this file only and with aiohttp's minor
+version pinned: that a handler's result needs no more than `prepare`, `write_eof` and `keep_alive`, and
+that requests of one connection are handled one after the other. `PlainWire` goes through aiohttp's
+responses, and also serves what is rare: HEAD, HTTP/1.0, upgrades.
+
+A broken stream is ended without the last chunk and the connection closed with FIN after everything was
+flushed, never with RST, which would discard the error event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Protocol, cast
+
+from aiohttp import web
+from aiohttp.http import HttpVersion11
+
+from sidecar.model.settings import Wire as WireSetting
+
+__all__ = ["DirectWire", "PlainWire", "ResponseWire", "wire_for"]
+
+Headers = Sequence[tuple[str, str]]
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+_STATUS_LINES[499] = "HTTP/1.1 499 Client Closed Request\r\n"
+
+
+class ResponseWire(Protocol):
+    """One response: `whole`, or `begin`, `write` ... `end`. What it returns goes back to aiohttp."""
+
+    async def whole(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> web.StreamResponse:
+        """Send a complete response; `close` ends the connection after it."""
+
+    async def begin(self, status: int, headers: Headers, first: bytes) -> None:
+        """Send the head of a stream and its first bytes; may be called once."""
+
+    async def write(self, data: bytes) -> None:
+        """Send more; waits while the client is slow."""
+
+    async def end(self, *, complete: bool) -> web.StreamResponse:
+        """End the stream; an incomplete one without the mark of a complete one."""
+
+
+def wire_for(request: web.BaseRequest, setting: WireSetting) -> ResponseWire:
+    """The wire for a request's response."""
+    if setting is WireSetting.DIRECT and request.version == HttpVersion11 and request.method != "HEAD":
+        return DirectWire(request)
+    return PlainWire(request)
+
+
+class _Written:
+    """What aiohttp's server is handed when the response is already written."""
+
+    __slots__ = ("body_length", "keep_alive", "status")
+
+    def __init__(self, status: int, *, keep_alive: bool) -> None:
+        self.status = status
+        self.keep_alive = keep_alive
+        self.body_length = 0
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Nothing is left to prepare."""
+
+    async def write_eof(self) -> None:
+        """Nothing is left to write."""
+
+
+class DirectWire:
+    """Straight to the transport."""
+
+    __slots__ = ("_keep_alive", "_protocol", "_request", "_status")
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+        self._protocol = request.protocol
+        self._keep_alive = request.keep_alive
+        self._status = 0
+
+    async def whole(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> web.StreamResponse:
+        """Send a complete response; `close` ends the connection after it."""
+        self._status = status
+        self._keep_alive = self._keep_alive and not close
+        head = self._head(headers, f"content-length: {len(body)}\r\n")
+        self._send(head + body)
+        if self._protocol.writing_paused:
+            await self._protocol._drain_helper()
+        return self._written()
+
+    async def begin(self, status: int, headers: Headers, first: bytes) -> None:
+        """Send the head of a stream and its first bytes; may be called once."""
+        self._status = status
+        head = self._head(headers, "transfer-encoding: chunked\r\n")
+        self._send(b"%b%x\r\n%b\r\n" % (head, len(first), first) if first else head)
+        if self._protocol.writing_paused:
+            await self._protocol._drain_helper()
+
+    async def write(self, data: bytes) -> None:
+        """Send more; waits while the client is slow."""
+        self._send(b"%x\r\n%b\r\n" % (len(data), data))
+        if self._protocol.writing_paused:
+            await self._protocol._drain_helper()
+
+    async def end(self, *, complete: bool) -> web.StreamResponse:
+        """End the stream; an incomplete one without the mark of a complete one."""
+        if complete:
+            self._send(b"0\r\n\r\n")
+        else:
+            self._keep_alive = False
+        return self._written()
+
+    def _head(self, headers: Headers, framing: str) -> bytes:
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+        connection = "" if self._keep_alive else "connection: close\r\n"
+        return f"{_STATUS_LINES[self._status]}{lines}{framing}{connection}\r\n".encode("latin-1")
+
+    def _send(self, data: bytes) -> None:
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client closed its connection")
+        transport.write(data)
+
+    def _written(self) -> web.StreamResponse:
+        # A duck of the three things that aiohttp's server asks of a response (see the module's docstring).
+        return cast(web.StreamResponse, _Written(self._status, keep_alive=self._keep_alive))
+
+
+class _Stream(web.StreamResponse):
+    """A stream whose end can be left out."""
+
+    complete = True
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """End the stream if it is complete; else leave the last chunk out."""
+        if self.complete:
+            await super().write_eof(data)
+
+
+class PlainWire:
+    """Through aiohttp's own responses."""
+
+    __slots__ = ("_request", "_stream")
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+        self._stream: _Stream | None = None
+
+    async def whole(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> web.StreamResponse:
+        """Send a complete response; `close` ends the connection after it."""
+        response = web.Response(status=status, headers=list(headers), body=body)
+        if close:
+            response.force_close()
+        return response
+
+    async def begin(self, status: int, headers: Headers, first: bytes) -> None:
+        """Send the head of a stream and its first bytes; may be called once."""
+        self._stream = _Stream(status=status, headers=list(headers))
+        if self._request.version == HttpVersion11:
+            self._stream.enable_chunked_encoding()
+        else:
+            self._stream.force_close()
+        await self._stream.prepare(self._request)
+        if first:
+            await self._stream.write(first)
+
+    async def write(self, data: bytes) -> None:
+        """Send more; waits while the client is slow."""
+        assert self._stream is not None
+        await self._stream.write(data)
+
+    async def end(self, *, complete: bool) -> web.StreamResponse:
+        """End the stream; an incomplete one without the mark of a complete one."""
+        assert self._stream is not None
+        if not complete:
+            self._stream.complete = False
+            self._stream.force_close()
+        return self._stream
