@@ -1,0 +1,51 @@
+"""docs/logs.md tells every key there is, and its examples are lines."""
+
+import json
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from sidecar.model.records import AttemptRecord, Outcome, RequestRecord, Selection
+from sidecar.observe.metrics import MetricsCollector
+
+PAGE = (Path(__file__).parents[2] / "docs" / "logs.md").read_text()
+RECORDS = {"attempt": AttemptRecord, "request": RequestRecord}
+
+
+@pytest.mark.parametrize("event", RECORDS)
+def test_every_key_of_a_record_is_documented_for_its_line(event: str) -> None:
+    told: set[str] = set()
+    for names, lines in re.findall(r"^\| (`[^|]+`) \| (all|both|attempt|request) \|", PAGE, re.MULTILINE):
+        if event in lines or lines in {"all", "both"}:
+            told.update(re.findall(r"`(\w+)`", names))
+    fields = {field.name for field in msgspec.structs.fields(RECORDS[event])}
+    assert fields <= told
+    if event == "attempt":
+        fields |= {field.name for field in msgspec.structs.fields(RequestRecord)}
+        assert told - {"ts", "level", "event"} <= fields
+
+
+def test_every_outcome_and_selection_is_named() -> None:
+    assert all(f"`{value}`" in PAGE for value in (*Outcome, *Selection))
+
+
+def test_the_examples_are_lines_of_known_keys() -> None:
+    lines = [json.loads(line) for line in PAGE.splitlines() if line.startswith('{"ts"')]
+    assert len(lines) == 4
+    for line in lines:
+        assert list(line)[:3] == ["ts", "level", "event"]
+        record = RECORDS.get(line["event"])
+        if record is not None:
+            keys = {key: value for key, value in line.items() if key not in {"ts", "level", "event"}}
+            assert list(msgspec.to_builtins(msgspec.convert(keys, record, strict=False))) == list(keys)
+
+
+def test_every_metric_is_documented() -> None:
+    collector = MetricsCollector()
+    collector.attempt(AttemptRecord(target="a/m", outcome="ok"))
+    collector.request(RequestRecord(outcome="ok"))
+    names = set(re.findall(r"^# TYPE (\w+)", collector.exposition().decode(), re.MULTILINE))
+    assert names
+    assert all(f"`{name}`" in PAGE for name in names)
