@@ -19,6 +19,8 @@ from sidecar.model.topology import Dialect, Provider, TransportName
 from sidecar.upstream.embedded import MODELS, EmbeddedTransport, Pace
 from sidecar.upstream.transport import Breach, Reply, TransportError, UpstreamRequest
 
+BOTH_LOOPS = True  # the daemon runs on uvloop, an embedding app perhaps not
+
 T = TypeVar("T")
 
 HELLO = [{"role": "user", "content": "hello there"}]
