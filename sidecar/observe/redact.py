@@ -34,6 +34,7 @@ _LOOKS_LIKE_A_KEY = re.compile(
         | (?P<scheme>(?:Bearer|Basic)(?:\s|%20|\+)+)[^\s"'\\,;<>]{6,}
         | (?P<name>(?:x-goog-api-key|x-api-key|api-key|api_key)["'\\]*\s*[:=]\s*["'\\]*)[^\s"'\\,;&<>]{6,}
     )
+    | (?P<query>[?&](?:key|token|access_token)=)[^\s"'\\&\#]+
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -48,8 +49,10 @@ class Redactor:
         self._longest_chars = _MIN_CHARS
 
     def set_secrets(self, secrets: Iterable[Secret]) -> None:
-        """Know these, and those known before: requests that began with an old key may still fail."""
+        """Know these, and those before the last change: requests that began with an old key may still fail."""
         values = frozenset(value for secret in secrets if len(value := secret.reveal()) >= _MIN_CHARS)
+        if values == self._values:
+            return
         forms = {form for value in values | self._values for form in _spellings(value) if len(form) >= _MIN_CHARS}
         self._values = values
         # The longest first: a key may hold another one.
@@ -74,7 +77,7 @@ class Redactor:
 
 
 def _masked(match: re.Match[str]) -> str:
-    return (match["scheme"] or match["name"] or "") + _MASK
+    return (match["scheme"] or match["name"] or match["query"] or "") + _MASK
 
 
 def _spellings(value: str) -> Iterator[str]:

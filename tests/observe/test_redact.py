@@ -88,6 +88,7 @@ def test_a_key_among_the_keys_of_a_mapping_is_found() -> None:
         ('{"x-api-key": "0123456789abcdef"}', '{"x-api-key": "***"}'),
         ('{\\"api_key\\":\\"0123456789abcdef\\"}', '{\\"api_key\\":\\"***\\"}'),
         ("https://h/p?api_key=0123456789&x=1", "https://h/p?api_key=***&x=1"),
+        ("/v1beta/models/m:generateContent?alt=sse&key=0123#x", "/v1beta/models/m:generateContent?alt=sse&key=***#x"),
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc-def", "***"),
         ("the task-force asked for a sk-8 board", "the task-force asked for a sk-8 board"),
         ("connect to 127.0.0.1:11434 refused", "connect to 127.0.0.1:11434 refused"),
@@ -100,8 +101,8 @@ def test_what_looks_like_a_key(text: str, wanted: str) -> None:
 
 def test_a_replaced_key_stays_secret_for_one_more_change() -> None:
     redactor = Redactor()
-    for known, hidden in ((["old-key"], "old-key"), (["new-key"], "old-key"), (["new-key"], "new-key")):
-        redactor.set_secrets(map(Secret, known))
+    for known, hidden in (("old-key", "old-key"), ("new-key", "old-key"), ("new-key", "old-key"), ("third", "new-key")):
+        redactor.set_secrets([Secret(known)])
         assert redactor.text(f"a {hidden} b", 500) == "a *** b"
     assert redactor.text("a old-key b", 500) == "a old-key b"
 
