@@ -258,7 +258,7 @@ async def test_a_streamed_tool_call_names_itself_once_and_its_arguments_join(tra
         ({"tool_choice": "required"}, "tool_calls"),
         ({"tool_choice": "auto"}, "stop"),
         ({"tool_choice": "none", "messages": MENTION}, "stop"),
-        ({"messages": [*MENTION, {"role": "tool", "content": "It rains", "tool_call_id": "x"}]}, "stop"),
+        ({"messages": [*MENTION, {"role": "tool", "content": "get_weather: It rains", "tool_call_id": "x"}]}, "stop"),
     ],
 )
 async def test_tools_are_called_only_when_asked_for(
@@ -267,7 +267,7 @@ async def test_tools_are_called_only_when_asked_for(
     answer = await answered(await chat(transport, tools=TOOLS, **body))
     assert answer["choices"][0]["finish_reason"] == finish
     if "messages" in body and len(body["messages"]) == 2:
-        assert 'The tool said: "It rains".' in answer["choices"][0]["message"]["content"]
+        assert 'The tool said: "get_weather: It rains".' in answer["choices"][0]["message"]["content"]
 
 
 async def test_a_schema_that_refers_to_itself_ends(transport: EmbeddedTransport) -> None:
