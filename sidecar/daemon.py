@@ -31,6 +31,7 @@ from sidecar.model.errors import ConfigurationError
 from sidecar.model.settings import ListenSettings
 from sidecar.model.topology import Snapshot
 from sidecar.observe.capture import Capture
+from sidecar.observe.lines import LineWriter
 from sidecar.observe.log import open_log
 from sidecar.observe.metrics import Gauge
 from sidecar.reload import Reloader
@@ -41,9 +42,10 @@ from sidecar.server.listen import bind
 from sidecar.sources.configuration import ConfigurationManager
 from sidecar.sources.places import default_admin_path, make_private_directory
 
-__all__ = ["EXIT_CONFIG", "run"]
+__all__ = ["EXIT_CONFIG", "EXIT_CRASH", "run"]
 
 EXIT_CONFIG = 78  # sysexits.h: EX_CONFIG
+EXIT_CRASH = 70  # EX_SOFTWARE
 _FLUSH_S = 5.0
 _LAST_WORDS_S = 2.0  # for error events to reach their clients
 
@@ -66,10 +68,13 @@ def run(config: str | None) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             capture.watch(runner.get_loop())
-            runner.run(Daemon(LLMManager(configuration, debug_logger=log), environ).serve())
+            runner.run(Daemon(LLMManager(configuration, debug_logger=log), writer, environ).serve())
     except ConfigurationError as error:
         log.event("error", "daemon.failed", error=str(error))
         return EXIT_CONFIG
+    except Exception:  # noqa: BLE001 - the process's outermost door: the log gets the traceback, then it ends
+        sys.excepthook(*sys.exc_info())
+        return EXIT_CRASH
     finally:
         log.flush()
         writer.close(_FLUSH_S)
@@ -82,11 +87,13 @@ class Daemon:
 
     Args:
         manager: Its heart.
+        writer: Of its log.
         environ: Where the default place of the admin socket is looked up.
     """
 
-    def __init__(self, manager: LLMManager, environ: Mapping[str, str]) -> None:
+    def __init__(self, manager: LLMManager, writer: LineWriter, environ: Mapping[str, str]) -> None:
         self._manager = manager
+        self._writer = writer
         self._environ = environ
         self._began = monotonic()
         self._doors = Doors(manager)
@@ -142,6 +149,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload_by_signal()))
 
     async def _reload_by_signal(self) -> None:
+        self._writer.reopen()  # whoever rotates logs expects it of this signal
         await self._reloader.reload()
 
     async def _take_over(self, snapshot: Snapshot) -> None:
@@ -249,3 +257,4 @@ class Daemon:
         yield Gauge(
             "sidecar_config_last_reload_successful", "Whether the config on disk is the one in force.", successful
         )
+        yield Gauge("sidecar_log_dropped_total", "Log lines that could not be written.", self._writer.dropped)

@@ -40,7 +40,7 @@ from sidecar.model.topology import AuthScheme, Provider, Snapshot
 from sidecar.observe.log import DebugLogger
 from sidecar.observe.metrics import MetricsCollector
 from sidecar.routing.budget import RetryBudget
-from sidecar.routing.health import BreakerState, Health, HealthBook, Transition
+from sidecar.routing.health import BreakerState, HealthBook, Transition
 from sidecar.routing.resolve import Router
 from sidecar.sources.configuration import ConfigurationManager
 from sidecar.upstream.probe import ProbeResult, probe
@@ -97,6 +97,7 @@ class LLMManager:
         self._closed = False
         self._resets: dict[str, asyncio.Task[bool]] = {}
         self._downgraded: set[str] = set()  # providers without a model list, by name
+        self._checked: dict[str, bool] = {}  # what the last check of each came to
         self._base = self.configuration.load()
         self.metrics.gauges = lambda: gauges(self)
         self._take_over(self._base)
@@ -161,6 +162,7 @@ class LLMManager:
         self.balancer.pools.adopt(snapshot)
         self.registry.adopt(snapshot)
         self._downgraded &= set(snapshot.providers)
+        self._checked = {name: good for name, good in self._checked.items() if name in snapshot.providers}
         if snapshot.attempts.budget != self._budget_settings:
             self._budget_settings = snapshot.attempts.budget
             self._budget = RetryBudget(self._budget_settings)
@@ -307,18 +309,19 @@ class LLMManager:
     # Health.
 
     async def health_check_all(self) -> dict[str, bool]:
-        """Check every provider now, in parallel and for free; whether each is healthy."""
+        """Check every provider now, in parallel and for free; whether each is healthy.
+
+        A provider whose checks are off is as healthy as its live traffic; one that has no key is not.
+        """
         self._check_open()
         checked = groups(self.snapshot)
-        await asyncio.gather(*(self._check(providers) for providers in checked.values()))
-        return {name: self._healthy(name) for name in self.snapshot.providers}
+        results = await asyncio.gather(*(self._probe(each, each[0].health.timeout_s) for each in checked.values()))
+        healthy = {p.name: result for each, result in zip(checked.values(), results, strict=True) for p in each}
+        return {name: healthy.get(name, self._answers(name)) for name in self.snapshot.providers}
 
-    def _healthy(self, name: str) -> bool:
-        """A provider is healthy if any of its targets is; one that cannot be asked is not."""
-        return any(
-            s.has_key and s.checks.health is not Health.UNHEALTHY and not s.checks.bad
-            for s in self.book.of_provider(name)
-        )
+    def _answers(self, name: str) -> bool:
+        now = monotonic()
+        return any(state.refusal(now) is None for state in self.book.of_provider(name))
 
     async def run_health_checks(self) -> None:
         """Check every provider at its interval until cancelled."""
@@ -327,25 +330,32 @@ class LLMManager:
     async def _check(self, providers: Sequence[Provider]) -> None:
         await self._probe(providers, providers[0].health.timeout_s)
 
-    async def _probe(self, providers: Sequence[Provider], timeout_s: float) -> None:
-        """One check, told to every provider that it speaks for."""
+    async def _probe(self, providers: Sequence[Provider], timeout_s: float) -> bool:
+        """One check, told to every provider that it speaks for; whether it was good."""
         first = providers[0]
         mode = HealthMode.TCP if first.name in self._downgraded else first.health.mode
-        if mode is HealthMode.OFF or (first.auth.scheme is not AuthScheme.NONE and first.auth.key is None):
-            return
+        if mode is HealthMode.OFF:
+            return self._answers(first.name)
+        if first.auth.scheme is not AuthScheme.NONE and first.auth.key is None:
+            return False
         began = monotonic()
         result = await probe(self.registry.account(first), mode, timeout_s)
-        failure = result.failure
         if result.downgrade:
             self._downgraded.add(first.name)
-            failure = None
             self.log.event("warning", "health.downgraded", provider=first.name, status=result.status, mode="tcp")
+        good = result.failure is None or result.failure.kind is Kind.RATE_LIMITED
         for provider in providers:
-            self.book.observe_probe(provider.name, failure, began=began, now=monotonic())
+            self.book.observe_probe(provider.name, result.failure, began=began, now=monotonic())
             self._log_probe(provider, result)
+            if self._checked.get(provider.name, True) is not good:
+                error = result.failure.message if result.failure else None
+                level = "info" if good else "warning"
+                self.log.event(level, "health.checked", provider=provider.name, healthy=good, error=error)
+            self._checked[provider.name] = good
+        return good
 
     def _log_probe(self, provider: Provider, result: ProbeResult) -> None:
-        failure = None if result.downgrade else result.failure
+        failure = result.failure
         record = AttemptRecord(
             generation=self.snapshot.generation,
             provider=provider.name,

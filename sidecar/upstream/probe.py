@@ -53,7 +53,8 @@ async def probe(account: Account, mode: HealthMode, timeout_s: float) -> ProbeRe
         failure = Failure(Kind.UNREACHABLE, f"{account.provider.name}: no answer to a health check in {timeout_s:g} s")
     except TransportError as error:
         failure = Failure(Kind.UNREACHABLE, f"{account.provider.name}: {error}")
-    return ProbeResult(time.monotonic() - began, failure, status, downgrade=status in (404, 405))
+    downgrade = status in (404, 405)  # it answers, but has no such list
+    return ProbeResult(time.monotonic() - began, None if downgrade else failure, status, downgrade=downgrade)
 
 
 async def _list_models(account: Account, path: str, timeout_s: float) -> tuple[int, Failure | None]:
