@@ -1,0 +1,64 @@
+"""The head of a request as bytes: knows how HTTP/1.1 writes one down, and refuses what would write two.
+
+Must not know connections. A value that carries a line break would be read by the server as another
+header or another request (request splitting). Testing every value costs more than writing it, so the
+head is joined first: the number of line breaks in it is known, and any other number is refused. Names
+come from a small set (the config and an allow-list), so each is checked once and remembered.
+
+RFC 9112 sections 3, 5 and 6.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sidecar.upstream.transport import UpstreamRequest
+
+__all__ = ["encode_head"]
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FRAMING = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect"}
+)
+_BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})  # an empty body is not announced
+_NAMES_MAX = 1024
+_admitted: dict[str, str] = {}
+
+
+def encode_head(request: UpstreamRequest, host_line: str) -> bytes:
+    """The head to send, its empty line included.
+
+    Args:
+        request: The request; its header values may hold any Latin-1 text but CR, LF and NUL.
+        host_line: `Host: ...` with its line end; the same for every request of a pool.
+
+    Raises:
+        ValueError: When a part of it would not be read as what it is; no value is shown.
+    """
+    method, path, body = request.method, request.path, request.body
+    lines = [f"{method} {path} HTTP/1.1\r\n", host_line]
+    for name, value in request.headers:
+        lines.append(f"{_admitted.get(name) or _admit(name)}{value}\r\n")
+    if not isinstance(body, bytes):
+        lines.append("Transfer-Encoding: chunked\r\n")
+    elif body or method not in _BODILESS:
+        lines.append(f"Content-Length: {len(body)}\r\n")
+    text = "".join(lines)
+    breaks = len(lines)
+    if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
+        raise ValueError("a request's method, path or header holds a line break or NUL")
+    if " " in path or path[:1] != "/" or not path.isascii() or not method.isalpha():
+        raise ValueError("a request's method or path is not well-formed")
+    return f"{text}\r\n".encode("latin-1")
+
+
+def _admit(name: str) -> str:
+    """`Name: `, once the name is known to be a token and none of the transport's own."""
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f"{name!r} is not a header name")
+    if name.lower() in _FRAMING:
+        raise ValueError(f"the header {name!r} is the transport's own business")
+    prefix = f"{name}: "
+    if len(_admitted) < _NAMES_MAX:
+        _admitted[name] = prefix
+    return prefix

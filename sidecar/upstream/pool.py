@@ -1,0 +1,146 @@
+"""Keep-alive connections to one origin: knows which are idle, which are in use, and when to make a new one.
+
+Must not know the bytes on them. The connection used last is used first, so that a burst's surplus grows
+old and is closed. There is no cap on connections in use and no queue: whoever limits requests does so
+where a request can still go elsewhere.
+
+A server may close an idle connection at the moment we use it again. Then nothing comes back, and the
+request is sent once more, on a new connection: once only, because a second silence is an answer; only
+when not a byte had come, because then the server had begun; and only with a body that can be sent twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from sidecar.upstream.dial import Dialer
+from sidecar.upstream.head import encode_head
+from sidecar.upstream.http import Connection, HttpReply
+from sidecar.upstream.transport import Breach, Origin, TransportError, UpstreamRequest
+
+__all__ = ["Pool"]
+
+
+class Pool:
+    """The connections to one origin, from first use to `aclose`; a Transport and a Keeper.
+
+    Args:
+        origin: Where they go.
+        idle_s: How long an idle connection is kept. Servers close theirs after 60 s and more.
+        max_idle: How many idle connections are kept.
+    """
+
+    def __init__(self, origin: Origin, *, idle_s: float = 60.0, max_idle: int = 1024) -> None:
+        self.opened = 0  # connections ever opened
+        self._where = origin.authority
+        self._host_line = f"Host: {origin.authority}\r\n"
+        self._dialer = Dialer(origin)
+        self._idle_s = idle_s
+        self._max_idle = max_idle
+        self._idle: dict[Connection, None] = {}  # in the order in which they became idle
+        self._running: set[Connection] = set()
+        self._expiry: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    @property
+    def idle(self) -> int:
+        """How many connections wait for a request."""
+        return len(self._idle)
+
+    @property
+    def in_use(self) -> int:
+        """How many connections carry an exchange."""
+        return len(self._running)
+
+    # -- Transport
+
+    async def send(self, request: UpstreamRequest, *, connect_s: float) -> HttpReply:
+        """See `Transport.send`."""
+        head = encode_head(request, self._host_line)
+        body = request.body
+        bodiless = request.method == "HEAD"
+        connection = self._reused()
+        if connection is not None:
+            try:
+                return await connection.exchange(head, body, bodiless=bodiless, connect_s=None)
+            except TransportError as error:
+                if error.breach is not Breach.RESET or not isinstance(body, bytes) or self._closed:
+                    raise
+        connection, took_s = await self._opened(connect_s)
+        return await connection.exchange(head, body, bodiless=bodiless, connect_s=took_s)
+
+    async def check(self, *, connect_s: float) -> None:
+        """See `Transport.check`."""
+        connection, _ = await self._opened(connect_s)
+        connection.abort()
+
+    async def aclose(self) -> None:
+        """See `Transport.aclose`."""
+        self._closed = True
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        for connection in (*self._idle, *self._running):
+            connection.hang_up()
+        await asyncio.sleep(0)  # the sockets are closed in the loop's next turn
+
+    # -- Keeper
+
+    def keep(self, connection: Connection) -> None:
+        """See `Keeper.keep`."""
+        if self._closed or len(self._idle) >= self._max_idle:
+            connection.abort()
+            return
+        self._running.discard(connection)
+        self._idle[connection] = None
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
+        if self._expiry is None:
+            self._expiry = loop.call_later(self._idle_s, self._expire)
+
+    def forget(self, connection: Connection) -> None:
+        """See `Keeper.forget`."""
+        self._running.discard(connection)
+        self._idle.pop(connection, None)
+
+    # -- what send asks
+
+    def _reused(self) -> Connection | None:
+        """The idle connection that was used last, unless even that one is too old."""
+        if not self._idle:
+            return None
+        connection, _ = self._idle.popitem()
+        if asyncio.get_running_loop().time() - connection.idle_since > self._idle_s:
+            connection.abort()
+            return None
+        self._running.add(connection)
+        return connection
+
+    async def _opened(self, connect_s: float) -> tuple[Connection, float]:
+        """A new connection, and how long it took."""
+        self._require_open()
+        started = time.monotonic()  # uvloop's own clock stands still within a turn
+        connection = await self._dialer.dial(lambda: Connection(self, self._where), connect_s=connect_s)
+        self.opened += 1
+        self._running.add(connection)
+        try:
+            self._require_open()
+        except TransportError:
+            connection.abort()
+            raise
+        return connection, time.monotonic() - started
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise TransportError(Breach.CONNECT, f"{self._where}: the transport is closed")
+
+    def _expire(self) -> None:
+        """Close what has been idle for too long, and come back when the next one may have been."""
+        now = asyncio.get_running_loop().time()
+        for connection in [each for each in self._idle if now - each.idle_since >= self._idle_s]:
+            connection.abort()
+        self._expiry = None
+        if self._idle:
+            due = next(iter(self._idle)).idle_since + self._idle_s
+            self._expiry = asyncio.get_running_loop().call_at(due, self._expire)
