@@ -45,7 +45,9 @@ class Limits(msgspec.Struct, frozen=True):
     idle_s: float
     total_at: float
     total_is_clients: bool = False  # the expiry of `total_at` is `client_deadline`
-    read_is_clients: bool = False  # first_token, answer and idle were shortened by the client
+    read_is_clients: bool = False  # the client shortened first_token_s (of a stream) or answer_s (of a plain request)
+    idle_is_clients: bool = False  # the client shortened idle_s
+    head_s: float | None = None  # request sent -> response head, of a stream; None: first_token_s bounds it, too
 
 
 class Skipped(msgspec.Struct, frozen=True):
@@ -92,6 +94,7 @@ class Content(msgspec.Struct, frozen=True):
 
     now: float
     first_token_s: float  # since the attempt was sent
+    head_s: float | None = None  # since then, too; None where it was not timed
 
 
 class End(msgspec.Struct, frozen=True):

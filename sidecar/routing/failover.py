@@ -1,0 +1,289 @@
+"""The failover engine: one request's way through its targets, as a generator of commands.
+
+It decides and does nothing: the driver acts, and tells what came of it. `commands` is the vocabulary
+of both. The rules, each in one place below:
+
+- A failure of the request is told at once; no other target is asked what this one refused (`_Run.another`).
+- The same target is asked again only where that costs no other target its turn, within the retry
+  budget, and soon (`_Run.retry_wait`). A target that said when, is asked then: the request that waits
+  for it owns the probe of its breaker.
+- Another target is asked at once: failing over moves load, and does not multiply it.
+- After the first content there is no going back: a break is told as a break.
+- Of many failures the client is told the one that tells most (`_Run.verdict`).
+
+Every slot is freed when the attempt ends, or when the generator is closed, which is what happens when
+the client leaves; that counts nothing against anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import msgspec
+
+from sidecar.model.failures import POLICY, Failure, Kind, Next
+from sidecar.model.records import Selection
+from sidecar.model.request import Call
+from sidecar.model.topology import Route
+from sidecar.routing import limits as deadlines
+from sidecar.routing.backoff import Rng, retry_wait
+from sidecar.routing.balance import Balances
+from sidecar.routing.budget import RetryBudget
+from sidecar.routing.commands import Answer, Command, Content, End, Event, Relay, Try, Wait
+from sidecar.routing.health import HealthBook
+from sidecar.routing.plan import Choice, Plan
+
+__all__ = ["failover"]
+
+_RELAY = Relay()
+_SAME, _STOP = Next.SAME, Next.STOP
+_PANIC, _RETRY = Selection.PANIC, Selection.RETRY
+_ATTEMPTS_MIN, _ATTEMPTS_MAX = 3, 6  # of `auto`
+_TOLD_WITH_RETRY_AFTER = (429, 503)
+
+
+def failover(
+    route: Route, call: Call, book: HealthBook, balances: Balances, budget: RetryBudget, *, now: float, rng: Rng
+) -> Generator[Command, Event, None]:
+    """Drive one request.
+
+    Args:
+        route: What the requested model resolved to.
+        call: The request.
+        book: The states of all targets.
+        balances: The memory of all pools.
+        budget: What retries at the same target draw on.
+        now: When the request came, on a monotonic clock; events bring the later times.
+        rng: Gives floats in [0, 1).
+    """
+    run = _Run(route, call, book, balances, budget, now=now, rng=rng)
+    try:
+        choice = run.plan.next(now)
+        while choice is not None:
+            event = yield run.begin(choice, now)
+            committed = type(event) is Content
+            if type(event) is Content:
+                run.hear(event)
+                event = yield _RELAY
+            if type(event) is not End:
+                raise TypeError(f"an attempt ends with End; got {event!r}")
+            failure = event.failure
+            if failure is None:
+                run.succeed(event)
+                return
+            run.fail(event, failure)
+            if committed:
+                yield Answer(failure, committed=True)
+                return
+            now = event.now
+            wait_s = run.retry_wait(failure, now)
+            if wait_s is not None:
+                now = (yield Wait(wait_s, run.plan.take_skipped())).now
+                choice = run.again(wait_s, now) or run.another(failure, now)
+            else:
+                choice = run.another(failure, now)
+        verdict = run.verdict(now)
+        yield Answer(verdict, skipped=run.plan.take_skipped())
+    finally:
+        run.release()
+
+
+class _Run:
+    """What the engine holds and has seen during one request."""
+
+    __slots__ = (
+        "_alone",
+        "_backoff_s",
+        "_book",
+        "_budget",
+        "_call",
+        "_choice",
+        "_epoch",
+        "_failures",
+        "_max_attempts",
+        "_number",
+        "_reservation",
+        "_retries",
+        "_rng",
+        "_route",
+        "_started",
+        "_total_at",
+        "_total_is_clients",
+        "plan",
+    )
+
+    def __init__(
+        self,
+        route: Route,
+        call: Call,
+        book: HealthBook,
+        balances: Balances,
+        budget: RetryBudget,
+        *,
+        now: float,
+        rng: Rng,
+    ) -> None:
+        self._route = route
+        self._call = call
+        self._book = book
+        self._budget = budget
+        self._rng = rng
+        self._started = now
+        ours_s, theirs_s = route.timeouts.total_s, call.limits.total_s
+        self._total_is_clients = theirs_s is not None and theirs_s < ours_s
+        self._total_at = now + (ours_s if theirs_s is None else min(ours_s, theirs_s))
+        targets = 0
+        for pool in route.chain:
+            targets += len(pool.members)
+        self._alone = targets == 1
+        self._max_attempts = route.attempts.max_attempts or max(_ATTEMPTS_MIN, min(targets, _ATTEMPTS_MAX))
+        self._number = 0
+        self._choice: Choice | None = None  # the target asked last
+        self._epoch: int | None = None  # of the attempt under way
+        self._reservation: int | None = None  # the epoch in which the last target's probe is kept for us
+        self._retries = 0  # at the target asked last
+        self._backoff_s: float | None = None  # waited for the next attempt
+        self._failures: list[Failure] = []
+        self.plan = Plan(route, call, book, balances)
+        budget.deposit(now)
+
+    # One attempt.
+
+    def begin(self, choice: Choice, now: float) -> Try:
+        """Take the slots of an attempt."""
+        self._number += 1
+        self._choice = choice
+        state, plan = choice.state, self.plan
+        before = state.breaker.state
+        self._epoch = state.begin_panic(now) if choice.selection is _PANIC else state.begin(now)
+        last = self._alone or self._number >= self._max_attempts or not plan.has_other(now)
+        limits = deadlines.limits(
+            self._route,
+            self._call,
+            choice.target,
+            state,
+            now=now,
+            total_at=self._total_at,
+            total_is_clients=self._total_is_clients,
+            last=last,
+        )
+        backoff_s, self._backoff_s = self._backoff_s, None
+        return Try(choice.target, choice.selection, self._number, limits, before, backoff_s, plan.take_skipped())
+
+    def hear(self, event: Content) -> None:
+        """The first content has come: the target has shown its speed, if not yet that it finishes."""
+        if self._choice is None or not self._call.stream:
+            return
+        speed = self._choice.state.speed
+        if event.head_s is not None:
+            speed.heads.add(event.head_s)
+        speed.first_contents.add(event.first_token_s)
+        speed.peak.add(event.first_token_s, event.now)
+
+    def succeed(self, event: End) -> None:
+        """The attempt ended well."""
+        choice, epoch = self._choice, self._epoch
+        self.release()
+        if choice is None or epoch is None:
+            return
+        if not self._call.stream:
+            choice.state.speed.answers.add(event.duration_s)
+            choice.state.speed.peak.add(event.duration_s, event.now)
+        choice.state.succeed(epoch, event.now, alone=self._alone)
+
+    def fail(self, event: End, failure: Failure) -> None:
+        """The attempt failed: everybody whom that concerns is told."""
+        choice, epoch = self._choice, self._epoch
+        self.release()
+        if choice is None or epoch is None:
+            return
+        self._failures.append(failure)
+        if failure.kind is Kind.FIRST_TOKEN_TIMEOUT and event.head:
+            wait, speed = self._route.timeouts.first_token, choice.state.speed
+            own_s = deadlines.first_content_limit(wait, self._call, choice.target, choice.state)
+            speed.abandon(speed.raised(own_s, wait), event.now)
+        self._book.fail(choice.state, epoch, failure, duration_s=event.duration_s, now=event.now)
+
+    def release(self) -> None:
+        """Free whatever is held; counts nothing."""
+        if self._choice is None:
+            return
+        state = self._choice.state
+        if self._epoch is not None:
+            if self._choice.selection is _PANIC:
+                state.release_panic(self._epoch)
+            else:
+                state.release(self._epoch)
+            self._epoch = None
+        if self._reservation is not None:
+            state.breaker.abandon(self._reservation)
+            self._reservation = None
+
+    # What follows a failure.
+
+    def retry_wait(self, failure: Failure, now: float) -> float | None:
+        """Seconds after which the same target is asked again, or None if it is not."""
+        settings = self._route.attempts
+        if POLICY[failure.kind].next is not _SAME or self._retries >= settings.same_target_retries:
+            return None
+        if self._max_attempts - self._number <= self.plan.others(now):
+            return None  # a retry here would cost another target its turn
+        if failure.retry_after_s is not None:
+            wait_s = failure.retry_after_s
+            if wait_s > settings.max_inline_wait_s:
+                return None
+        elif failure.kind is Kind.RATE_LIMITED:
+            return None  # it did not say when
+        else:
+            wait_s = retry_wait(self._retries, settings, self._rng)
+        is_late = now + wait_s - self._started > settings.max_elapsed_s
+        return None if is_late or not self._has_time(now + wait_s) or not self._keeps(wait_s, now) else wait_s
+
+    def _keeps(self, wait_s: float, now: float) -> bool:
+        """Whether the target will be there for us after the wait, and the budget allows it."""
+        if self._choice is None or self._budget.available(now) < 1:
+            return False
+        state = self._choice.state
+        breaker = state.breaker
+        if state.refusal(now) is not None:
+            if not breaker.reserve(wait_s, now):
+                return False
+            self._reservation = breaker.epoch
+        return self._budget.withdraw(now)
+
+    def again(self, waited_s: float, now: float) -> Choice | None:
+        """The same target, after the wait; None if it is no longer to be had."""
+        choice = self._choice
+        if choice is None:
+            return None
+        if self._reservation is not None:
+            choice.state.claim(self._reservation, now)
+            self._reservation = None
+        self._backoff_s = waited_s
+        if not self._has_time(now) or choice.state.refusal(now) is not None:
+            return None
+        self._retries += 1
+        return Choice(choice.target, choice.state, _RETRY)
+
+    def another(self, failure: Failure, now: float) -> Choice | None:
+        """The next target, if the failure, the count and the time allow one."""
+        if POLICY[failure.kind].next is _STOP and failure.kind not in self._route.fallback_on:
+            return None
+        if self._number >= self._max_attempts or not self._has_time(now):
+            return None
+        self._retries = 0
+        return self.plan.next(now)
+
+    def _has_time(self, now: float) -> bool:
+        return self._total_at - now >= self._route.attempts.min_attempt_time_s
+
+    def verdict(self, now: float) -> Failure:
+        """What the client is told when no target answered."""
+        if not self._failures:
+            return self.plan.nobody(now)
+        worst = max(self._failures, key=lambda failure: POLICY[failure.kind].rank)
+        if worst.client_status not in _TOLD_WITH_RETRY_AFTER:
+            return worst
+        asked = [failure.retry_after_s for failure in self._failures if failure.retry_after_s is not None]
+        retry_after_s = min(asked) if asked else self.plan.soonest(now)
+        return msgspec.structs.replace(worst, retry_after_s=retry_after_s)
