@@ -1,0 +1,70 @@
+"""`stats` for people: requests, then attempts target by target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidecar.cli.tables import Cell, show
+from sidecar.cli.terminal import count, say, span
+
+__all__ = ["show_stats"]
+
+_NUMBERS = ("ATTEMPTS", "OK", "P50", "P95", "FIRST TOKEN P50", "TOKENS IN", "TOKENS OUT", "COST")
+_NO_TARGET = "none"  # health checks ask a provider, not a target
+
+
+def show_stats(stats: dict[str, Any]) -> None:
+    """The whole of `stats`."""
+    requests = stats["summary"]["requests"]
+    attempts = stats["summary"]["attempts"]
+    latency, first, overhead = requests["latency_s"], requests["first_token_s"], requests["overhead_s"]
+    say(f"since the start, {span(stats['manager']['uptime_s'])} ago; latencies are those of good answers")
+    say(
+        f"{count(requests['total'], 'request')}, {_ratio(requests)} ok, {stats['manager']['in_flight']} in flight"
+        f"{_kinds(requests, '; failed: ')}"
+    )
+    say(
+        f"latency p50 {_time(latency['p50'])}, p95 {_time(latency['p95'])}, max {_time(latency['max'])}; "
+        f"first token p50 {_time(first['p50'])}, p95 {_time(first['p95'])}; "
+        f"of it ours p50 {_time(overhead['p50'])}"
+    )
+    say(
+        f"{count(attempts['total'], 'attempt')}, {attempts['tokens']['input']:,} tokens in, "
+        f"{attempts['tokens']['output']:,} out, ${attempts['cost_usd']:.4f}"
+    )
+    say()
+    rows = [
+        _row(f"{provider} (health checks)" if target == _NO_TARGET else target, told)
+        for provider, of_provider in stats["providers"].items()
+        for target, told in of_provider["targets"].items()
+    ]
+    show(("TARGET", *_NUMBERS, "FAILURES"), rows, wraps="FAILURES", right=_NUMBERS)
+
+
+def _row(name: str, told: dict[str, Any]) -> list[Cell]:
+    tokens = told["tokens"]
+    return [
+        name,
+        f"{told['total']:,}",
+        _ratio(told),
+        span(told["latency_s"]["p50"]),
+        span(told["latency_s"]["p95"]),
+        span(told["first_token_s"]["p50"]),
+        f"{tokens['input']:,}",
+        f"{tokens['output']:,}",
+        f"${told['cost_usd']:.4f}" if told["cost_usd"] else "",
+        (_kinds(told), "red"),
+    ]
+
+
+def _ratio(told: dict[str, Any]) -> str:
+    return "-" if told["success_ratio"] is None else f"{told['success_ratio']:.1%}"
+
+
+def _time(seconds: float | None) -> str:
+    return "-" if seconds is None else span(seconds)
+
+
+def _kinds(told: dict[str, Any], lead: str = "") -> str:
+    kinds = sorted(told["kinds"].items(), key=lambda item: -item[1])
+    return lead + ", ".join(f"{kind} {number}" for kind, number in kinds) if kinds else ""
