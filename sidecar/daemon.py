@@ -236,7 +236,7 @@ class Daemon:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._doors.close(0)
-        await self._manager.cleanup(0)
+        await self._manager.close(0)
         self._manager.log.event("info", "daemon.stopped", uptime_s=round(monotonic() - self._began, 3))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

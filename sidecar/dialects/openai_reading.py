@@ -20,14 +20,23 @@ __all__ = ["Reading", "ResponseNormalizer", "answer_of", "read_message"]
 
 _FINISH_REASONS: Mapping[str, str] = MappingProxyType(
     {
+        "stop": "stop",
+        "length": "length",
+        "tool_calls": "tool_calls",
+        "content_filter": "content_filter",
         "function_call": "tool_calls",
         "tool_use": "tool_calls",
         "end_turn": "stop",
         "eos": "stop",
+        "eos_token": "stop",
         "stop_sequence": "stop",
         "max_tokens": "length",
         "model_length": "length",
+        "max_output_tokens": "length",
+        "model_context_window_exceeded": "length",
         "safety": "content_filter",
+        "recitation": "content_filter",
+        "prohibited_content": "content_filter",
         "refusal": "content_filter",
     }
 )
@@ -84,28 +93,39 @@ class Reading(msgspec.Struct):
         text = ""
         deltas: list[dict[str, Any]] | None = None
         for choice in event.get("choices") or ():
-            if choice.get("index", 0) != 0:
+            if choice.get("index"):
                 continue
             delta = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
-            text += delta.get("content") or ""
-            self.refusal += delta.get("refusal") or ""
-            self.reasoning += delta.get("reasoning_content") or delta.get("reasoning") or ""
+            text += _text(delta.get("content"))
+            self.refusal += _text(delta.get("refusal"))
+            self.reasoning += _text(delta.get("reasoning_content")) or _text(delta.get("reasoning"))
             self.finish_reason = choice.get("finish_reason") or self.finish_reason
             if delta.get("tool_calls"):
                 deltas = delta["tool_calls"]
-                self._take_calls(deltas)
+                for position, call in enumerate(deltas):
+                    self._take_call(call, position if choice.get("message") else self._place(call))
         self.content += text
         return text, deltas
 
-    def _take_calls(self, deltas: list[dict[str, Any]]) -> None:
-        for position, delta in enumerate(deltas):
-            index = delta.get("index", position)
-            function = delta.get("function") or {}
-            call = self.calls.get(index)
-            if call is None:
-                call = self.calls[index] = ToolCall(delta.get("id") or f"call_{index}", FunctionCall("", ""))
-            call.function.name += function.get("name") or ""
-            call.function.arguments += function.get("arguments") or ""
+    def _place(self, delta: Mapping[str, Any]) -> int:
+        """Which call a delta belongs to; some providers give no index, and a new id is a new call then."""
+        index = delta.get("index")
+        if isinstance(index, int):
+            return index
+        last = max(self.calls, default=0)
+        if not delta.get("id"):
+            return last
+        return next((at for at, call in self.calls.items() if call.id == delta["id"]), last + bool(self.calls))
+
+    def _take_call(self, delta: Mapping[str, Any], index: int) -> None:
+        function = delta.get("function") or {}
+        call = self.calls.get(index)
+        if call is None:
+            call = self.calls[index] = ToolCall(delta.get("id") or f"call_{index}", FunctionCall("", ""))
+        call.function.name += function.get("name") or ""
+        arguments = function.get("arguments") or ""
+        # Some give the arguments as an object instead of its JSON text.
+        call.function.arguments += arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
 
 
 def read_message(body: bytes) -> Reading:
@@ -113,6 +133,13 @@ def read_message(body: bytes) -> Reading:
     reading = Reading()
     reading.take(msgspec.json.decode(body))
     return reading
+
+
+def _text(value: Any) -> str:
+    """A text, or the texts among the parts that some providers write in its place."""
+    if isinstance(value, list):
+        return "".join(part["text"] for part in value if isinstance(part, dict) and isinstance(part.get("text"), str))
+    return value if isinstance(value, str) else ""
 
 
 def _token_usage(value: Any) -> TokenUsage | None:

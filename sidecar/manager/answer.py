@@ -88,7 +88,7 @@ class Answer:
     async def open(self) -> None:
         """Try targets until there is something to send. When it is cancelled, call `close` as always."""
         try:
-            self._route = self._rooms.router.resolve(self._call.model, override=self._call.route)
+            self._route = self._resolved()
         except LLMError as error:
             self._tell(error.failure)
             return
@@ -100,6 +100,10 @@ class Answer:
         command: Command | None = next(self._engine)
         while command is not None:
             command = await self._act(command)
+
+    def _resolved(self) -> Route:
+        call, router = self._call, self._rooms.router
+        return router.strict(call.model) if call.strict else router.resolve(call.model, override=call.route)
 
     async def read(self) -> bytes:
         """The next bytes of a stream; b"" at its end, after which `failure` tells how it ended.

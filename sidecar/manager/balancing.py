@@ -1,8 +1,8 @@
 """`LoadBalancer`: the strategies of all pools, and the same by provider names for programs.
 
 A public Python name, and the one the daemon runs on: requests pick from `pools`, people and programs
-ask by name. One that belongs to a manager changes the manager; one that stands alone knows the names
-that it has seen.
+ask by name. One that belongs to a manager changes the manager and knows what the manager knows; one
+that stands alone knows the names that it has seen.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from sidecar.manager.standings import Standings
 from sidecar.routing.balance import Balances
 from sidecar.routing.by_name import NameBalancer
 
@@ -21,21 +22,13 @@ class LoadBalancer(NameBalancer):
 
     Args:
         rng: Chance in [0, 1).
-        weigh: Told of a weight before it is taken; raises what speaks against it.
-        declare: Told of a provider's health, likewise.
+        standings: Those of a manager; None for one that stands alone.
     """
 
-    def __init__(
-        self,
-        rng: Callable[[], float] = random.random,
-        *,
-        weigh: Callable[[str, float], None] | None = None,
-        declare: Callable[[str, bool], None] | None = None,
-    ) -> None:
+    def __init__(self, rng: Callable[[], float] = random.random, *, standings: Standings | None = None) -> None:
         super().__init__(rng)
         self.pools = Balances(rng)
-        self._weigh = weigh
-        self._declare = declare
+        self._standings = standings
 
     def set_provider_weight(self, provider: str, weight: float) -> None:
         """Set its share in every pool; 0 drains it.
@@ -43,9 +36,10 @@ class LoadBalancer(NameBalancer):
         Raises:
             ConfigurationError: For a weight that is negative or not finite, or an unknown name.
         """
-        if self._weigh is not None:
-            self._weigh(provider, weight)
-        super().set_provider_weight(provider, weight)
+        if self._standings is None:
+            super().set_provider_weight(provider, weight)
+        else:
+            self._standings.set_weight(provider, weight)
 
     def update_provider_health(self, provider: str, is_healthy: bool) -> None:
         """Say how a provider is; wins over checks until it is reset or its entry in the config changes.
@@ -53,7 +47,15 @@ class LoadBalancer(NameBalancer):
         Raises:
             ConfigurationError: For an unknown name.
         """
-        if self._declare is None:
+        if self._standings is None:
             super().update_provider_health(provider, is_healthy)
-            return
-        self._declare(provider, is_healthy)
+        else:
+            self._standings.declare_health(provider, is_healthy)
+
+    def weight_of(self, provider: str) -> float:
+        """Its share."""
+        return super().weight_of(provider) if self._standings is None else self._standings.weight_of(provider)
+
+    def is_healthy(self, provider: str) -> bool:
+        """Whether it is thought to answer."""
+        return super().is_healthy(provider) if self._standings is None else self._standings.is_healthy(provider)

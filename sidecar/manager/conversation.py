@@ -8,15 +8,16 @@ over, are logged and are counted alike.
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from sidecar.config.routes import TargetError, target_named
 from sidecar.dialects.body import peek
-from sidecar.dialects.openai_reading import Reading, read_message
+from sidecar.dialects.openai_reading import Reading, ResponseNormalizer, read_message
 from sidecar.dialects.sse import Framer, parse, split
 from sidecar.manager.callbacks import BaseCallbackHandler, Callbacks
 from sidecar.model.chat import LLMResponse, LLMResponseChunk, Message
@@ -38,8 +39,10 @@ Messages = Sequence[Message | Mapping[str, Any]]
 
 async def chat(manager: LLMManager, messages: Messages, provider: str | None, kwargs: Mapping[str, Any]) -> LLMResponse:
     """The whole answer to a conversation."""
-    body = {**kwargs, "messages": _messages(messages), "stream": False}
-    return await _whole(manager, _call(manager, Operation.CHAT, body, provider))
+    _, said = _messages(messages)
+    return await _whole(
+        manager, _call(manager, Operation.CHAT, {**kwargs, "messages": said, "stream": False}, provider)
+    )
 
 
 async def completion(manager: LLMManager, prompt: str, provider: str | None, kwargs: Mapping[str, Any]) -> LLMResponse:
@@ -56,31 +59,34 @@ async def chat_stream(
     kwargs: Mapping[str, Any],
 ) -> AsyncGenerator[LLMResponseChunk, None]:
     """The answer to a conversation, chunk by chunk."""
-    said = _messages(messages)
+    shown, said = _messages(messages)
     body = {**kwargs, "messages": said, "stream": True, "stream_options": {"include_usage": True}}
     call = _call(manager, Operation.CHAT, body, provider)
     callbacks = Callbacks(handlers, call.request_id)
-    await callbacks.started(said, **kwargs)
     began = monotonic()
     answer = manager.answer(call)
-    reading = Reading()
+    stream = _Stream(answer, manager.normalizer)
     gone = True
     try:
+        await callbacks.started(shown, **kwargs)
         await answer.open()
         _check(answer)
-        async for chunk in _chunks(manager, answer, reading):
-            if chunk.delta:
-                await callbacks.token(chunk)
-            yield chunk
-        _check(answer, reading.content)
+        data = answer.body
+        while data:
+            for chunk in stream.chunks(data):
+                if chunk.delta:
+                    await callbacks.token(chunk)
+                yield chunk
+            data = await answer.read()
+        _check(answer, partial=stream.reading.content)
         gone = False
     except LLMError as error:
         gone = False
         await callbacks.failed(error)
         raise
     finally:
-        answer.close(gone=gone)
-    await callbacks.ended(_response(manager, answer, reading, call.request_id, monotonic() - began))
+        answer.close(bytes_out=stream.size_bytes, gone=gone)
+    await callbacks.ended(_response(manager, answer, stream.reading, call.request_id, monotonic() - began))
 
 
 async def _whole(manager: LLMManager, call: Call) -> LLMResponse:
@@ -97,39 +103,58 @@ async def _whole(manager: LLMManager, call: Call) -> LLMResponse:
         answer.close(bytes_out=len(answer.body), gone=gone)
 
 
-async def _chunks(manager: LLMManager, answer: Answer, reading: Reading) -> AsyncGenerator[LLMResponseChunk, None]:
-    provider, _, model = (answer.record.target or "").partition("/")
-    framer = Framer()
-    index = 0
-    data = answer.body
-    while data:
-        for frame in split(framer.feed(data)):
+class _Stream:
+    """The chunks of one streamed answer.
+
+    Args:
+        answer: Whose bytes are read; open.
+        normalizer: Names the finish reason.
+    """
+
+    def __init__(self, answer: Answer, normalizer: ResponseNormalizer) -> None:
+        self._answer = answer
+        self._normalizer = normalizer
+        self._framer = Framer()
+        self._count = 0
+        self.size_bytes = 0
+        self.reading = Reading()
+
+    def chunks(self, data: bytes) -> Iterator[LLMResponseChunk]:
+        """Those that these bytes complete."""
+        self.size_bytes += len(data)
+        for frame in split(self._framer.feed(data)):
             event = _event(frame)
-            if event is None or "error" in event:
-                continue
-            delta, call_deltas = reading.take(event)
-            yield LLMResponseChunk(
-                content=reading.content,
-                delta=delta,
-                provider=provider,
-                model=reading.model or model,
-                chunk_index=index,
-                timestamp=datetime.now(UTC),
-                finish_reason=manager.normalizer.finish_reason(reading.finish_reason, refused=bool(reading.refusal)),
-                tool_calls=reading.tool_calls if reading.finish_reason else [],
-                tool_call_chunks=call_deltas,
-                usage=reading.usage,
-                metadata=reading.metadata,
-            )
-            index += 1
-        data = await answer.read()
+            if event is not None:
+                yield self._chunk(event)
+
+    def _chunk(self, event: Mapping[str, Any]) -> LLMResponseChunk:
+        reading = self.reading
+        delta, call_deltas = reading.take(event)
+        provider, _, model = (self._answer.record.target or "").partition("/")
+        chunk = LLMResponseChunk(
+            content=reading.content,
+            delta=delta,
+            provider=provider,
+            model=reading.model or model,
+            chunk_index=self._count,
+            timestamp=datetime.now(UTC),
+            finish_reason=self._normalizer.finish_reason(reading.finish_reason, refused=bool(reading.refusal)),
+            tool_calls=reading.tool_calls if reading.finish_reason else [],
+            tool_call_chunks=call_deltas,
+            usage=reading.usage,
+            metadata=reading.metadata,
+        )
+        self._count += 1
+        return chunk
 
 
 def _event(frame: bytes) -> dict[str, Any] | None:
+    """A chunk's JSON; None for the mark of the end, a comment, and the error that `Answer.failure` tells better."""
     data = parse(frame).data
     if data is None or data.strip() == b"[DONE]":
         return None
-    return msgspec.json.decode(data, type=dict[str, Any])
+    event = msgspec.json.decode(data, type=dict[str, Any])
+    return None if event.get("error") else event
 
 
 def _response(manager: LLMManager, answer: Answer, reading: Reading, request_id: str, duration_s: float) -> LLMResponse:
@@ -149,7 +174,7 @@ def _response(manager: LLMManager, answer: Answer, reading: Reading, request_id:
     )
 
 
-def _check(answer: Answer, partial: str | None = None) -> None:
+def _check(answer: Answer, *, partial: str | None = None) -> None:
     if answer.failure is not None:
         raise error_of(answer.failure, answer.attempts, targets=answer.targets, partial=partial)
 
@@ -159,41 +184,60 @@ def error_of(
 ) -> LLMError:
     """The exception for a request that failed.
 
-    A failure that would be the same everywhere, or that had nowhere else to go, is raised as what it
-    is; one that outlived a whole chain as `AllProvidersFailedError`.
+    A failure that would be the same everywhere, that had nowhere else to go, or that came after some
+    of the answer is raised as what it is; one that outlived a whole chain as `AllProvidersFailedError`.
     """
     alone = POLICY[failure.kind].next is Next.STOP and failure.kind is not Kind.NO_TARGET
-    if alone or targets <= 1 or partial:
+    if alone or targets <= 1 or partial is not None:
         return error_for(failure, attempts=attempts, partial=partial)
     return AllProvidersFailedError(failure.message, attempts=attempts, failure=failure)
 
 
 def _call(manager: LLMManager, operation: Operation, body: dict[str, Any], provider: str | None) -> Call:
-    body["model"] = _requested(manager, provider, body.get("model"))
-    encoded = msgspec.json.encode(body)
-    return Call(operation, Dialect.OPENAI_CHAT, peek(encoded, operation), uuid.uuid4().hex, bytes_in=len(encoded))
-
-
-def _requested(manager: LLMManager, provider: str | None, model: str | None) -> str:
-    """What the body asks for: a route, or strictly one target."""
     if provider is None:
-        return model or _DEFAULT_ROUTE
-    name, _, own_model = provider.partition("/")
-    known = manager.snapshot.providers
-    if name not in known:
-        raise ConfigurationError(f'unknown provider "{name}"; known: {", ".join(sorted(known)) or "none"}')
-    wanted = own_model or (model or "").removeprefix(f"{name}/") or known[name].model
-    if not wanted:
-        raise ConfigurationError(
-            f'"{name}" has no default model: set providers.{name}.model, or name one as "{name}/MODEL"'
-        )
-    return f"{name}/{wanted}"
-
-
-def _messages(messages: Messages) -> list[Message]:
+        body["model"] = body.get("model") or _DEFAULT_ROUTE
+    else:
+        body["model"] = _only(manager, provider, body.get("model"))
     try:
-        return [
-            message if isinstance(message, Message) else msgspec.convert(dict(message), Message) for message in messages
-        ]
-    except (msgspec.ValidationError, TypeError, ValueError) as error:
+        encoded = msgspec.json.encode(body)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ValidationError(f"a request holds JSON values only: {error}") from None
+    return Call(
+        operation,
+        Dialect.OPENAI_CHAT,
+        peek(encoded, operation),
+        uuid.uuid4().hex,
+        strict=provider is not None,
+        bytes_in=len(encoded),
+    )
+
+
+def _only(manager: LLMManager, provider: str, model: str | None) -> str:
+    """The one target that `provider` names, beside a `model` or alone."""
+    providers = manager.snapshot.providers
+    if model and provider in providers:
+        provider = f"{provider}/{model.removeprefix(f'{provider}/')}"
+    try:
+        return target_named(provider, providers).key
+    except TargetError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _messages(messages: Messages) -> tuple[list[Message], list[Message | dict[str, Any]]]:
+    """The messages as values, and as what is sent: a dict goes as it is, unknown fields included.
+
+    Raises:
+        ValidationError: When one is not of the shape.
+    """
+    said = [message if isinstance(message, Message) else _as_dict(message) for message in messages]
+    try:
+        return [each if isinstance(each, Message) else msgspec.convert(each, Message) for each in said], said
+    except (msgspec.ValidationError, TypeError) as error:
         raise ValidationError(f"messages must be Message values or dicts of their shape: {error}") from None
+
+
+def _as_dict(message: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return dict(message)
+    except (TypeError, ValueError):
+        raise ValidationError(f"a message must be a Message or a dict, not {type(message).__name__}") from None

@@ -27,7 +27,8 @@ from sidecar.manager.answer import Answer, Rooms
 from sidecar.manager.balancing import LoadBalancer
 from sidecar.manager.callbacks import BaseCallbackHandler
 from sidecar.manager.checks import Checks, groups
-from sidecar.manager.overrides import Override, OverrideKind, applied, carried
+from sidecar.manager.overrides import Override, OverrideKind, Overrides, added, applied, carried
+from sidecar.manager.standings import Standings
 from sidecar.manager.status import gauges, models, provider_status
 from sidecar.manager.strategy import FallbackStrategy
 from sidecar.model.chat import LLMResponse, LLMResponseChunk, Message
@@ -88,7 +89,8 @@ class LLMManager:
         self.normalizer = response_normalizer or ResponseNormalizer()
         self.registry = registry or LLMProviderRegistry()
         self.book = HealthBook(random.random, self._transitioned)
-        self.balancer = LoadBalancer(weigh=self.set_weight, declare=self.book.update_provider_health)
+        self._standings = Standings(lambda: self.snapshot, self.book, self.set_weight)
+        self.balancer = LoadBalancer(standings=self._standings)
         self.active: set[Answer] = set()
         self.overrides: Mapping[tuple[OverrideKind, str], Override] = {}
         self._budget_settings = BudgetSettings()
@@ -128,22 +130,32 @@ class LLMManager:
         self.log.event(
             "info", "config.applied", generation=self.snapshot.generation, source=base.source, changes=changes
         )
-        for override in ended:
-            self.log.event("warning", "override.ended", name=override.name, override=override.text)
+        self._say_ended(ended)
 
     def override(self, override: Override) -> None:
         """Change the snapshot by hand; ends with the next edit of the same thing.
 
         Raises:
             ConfigurationError: When it does not fit; nothing has changed then.
+            ProviderUnavailableError: After `cleanup`.
         """
-        self._adopt_overrides({**self.overrides, (override.kind, override.name): override})
+        self._check_open()
+        overrides, ended = added(self._base, self.overrides, override)
+        self._adopt_overrides(overrides)
+        self._say_ended(ended)
 
     def end_override(self, kind: OverrideKind, name: str) -> None:
         """Go back to what the config says of this."""
-        self._adopt_overrides({key: each for key, each in self.overrides.items() if key != (kind, name)})
+        self._check_open()
+        if (kind, name) in self.overrides:
+            self._adopt_overrides({key: each for key, each in self.overrides.items() if key != (kind, name)})
 
-    def _adopt_overrides(self, overrides: Mapping[tuple[OverrideKind, str], Override]) -> None:
+    def _say_ended(self, overrides: Iterable[Override]) -> None:
+        for each in overrides:
+            kind = each.kind.name.lower()
+            self.log.event("warning", "override.ended", kind=kind, name=each.name, override=each.text)
+
+    def _adopt_overrides(self, overrides: Overrides) -> None:
         before = self.snapshot
         after = applied(self._base, overrides)
         self.overrides = overrides
@@ -290,6 +302,7 @@ class LLMManager:
 
         Is back within a second, also under traffic; concurrent resets of one provider are one.
         """
+        self._check_open()
         running = self._resets.get(provider_name)
         if running is None:
             running = asyncio.get_running_loop().create_task(self._reset(provider_name))
@@ -301,6 +314,7 @@ class LLMManager:
         provider = self.snapshot.providers.get(name)
         if provider is None:
             return False
+        self._downgraded.discard(name)
         await self.registry.close_provider(provider)
         self.book.reset_provider(name, monotonic())
         await self._probe((provider,), min(_RESET_PROBE_S, provider.health.timeout_s))
@@ -317,7 +331,14 @@ class LLMManager:
         checked = groups(self.snapshot)
         results = await asyncio.gather(*(self._probe(each, each[0].health.timeout_s) for each in checked.values()))
         healthy = {p.name: result for each, result in zip(checked.values(), results, strict=True) for p in each}
-        return {name: healthy.get(name, self._answers(name)) for name in self.snapshot.providers}
+        return {name: self._healthy(name, healthy.get(name)) for name in self.snapshot.providers}
+
+    def _healthy(self, name: str, checked: bool | None) -> bool:
+        """An operator's word, or else what a check found, or else what is known."""
+        declared = self._standings.declared(name)
+        if declared is not None:
+            return declared
+        return self._answers(name) if checked is None else checked
 
     def _answers(self, name: str) -> bool:
         now = monotonic()
@@ -357,7 +378,6 @@ class LLMManager:
     def _log_probe(self, provider: Provider, result: ProbeResult) -> None:
         failure = result.failure
         record = AttemptRecord(
-            generation=self.snapshot.generation,
             provider=provider.name,
             operation="health",
             selection=Selection.PROBE.value,
@@ -367,8 +387,7 @@ class LLMManager:
             status=result.status,
             duration_s=result.duration_s,
         )
-        self.log.attempt(record)
-        self.metrics.attempt(record)
+        self._note(record)
 
     def _transitioned(self, transition: Transition) -> None:
         """Every move of a breaker is a line that explains itself."""
@@ -388,7 +407,12 @@ class LLMManager:
     @property
     def fallback(self) -> FallbackStrategy:
         """Failover over operations of a program's own, with this manager's providers and breakers."""
-        return FallbackStrategy(lambda: self.snapshot, self.book, self._budget)
+        return FallbackStrategy(lambda: self.snapshot, self.book, self._budget, self._note)
+
+    def _note(self, record: AttemptRecord) -> None:
+        record.generation = self.snapshot.generation
+        self.log.attempt(record)
+        self.metrics.attempt(record)
 
     # What is known.
 
@@ -410,18 +434,22 @@ class LLMManager:
 
     # Life.
 
-    async def cleanup(self, timeout_s: float = _CLEANUP_S) -> None:
-        """Take no more calls, let those under way end, cancel what is left, close. Idempotent.
+    async def cleanup(self) -> None:
+        """Take no more calls, let those under way end, cancel what is left, close. Idempotent."""
+        await self.close(_CLEANUP_S)
+
+    async def close(self, patience_s: float) -> None:
+        """As `cleanup`.
 
         Args:
-            timeout_s: How long calls under way may go on.
+            patience_s: How long calls under way may go on.
         """
         self._closed = True
-        await self.drained(timeout_s)
+        await self.drained(patience_s)
         self.stop_active()
         await self.drained(_LAST_WORDS_S)
-        for reset in tuple(self._resets.values()):
-            reset.cancel()
+        if self._resets:  # each is over within a second, and whoever waits for it is told what it came to
+            await asyncio.wait(self._resets.values(), timeout=_LAST_WORDS_S)
         await self.registry.aclose()
         self.log.flush()
 

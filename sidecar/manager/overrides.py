@@ -14,7 +14,7 @@ import msgspec
 from sidecar.model.errors import ConfigurationError
 from sidecar.model.topology import Snapshot
 
-__all__ = ["Override", "OverrideKind", "applied", "carried"]
+__all__ = ["Override", "OverrideKind", "Overrides", "added", "applied", "carried"]
 
 
 class OverrideKind(IntEnum):
@@ -49,6 +49,33 @@ def applied(base: Snapshot, overrides: Overrides) -> Snapshot:
     return snapshot
 
 
+def added(base: Snapshot, overrides: Overrides, new: Override) -> tuple[Overrides, tuple[Override, ...]]:
+    """Those in force once there is a new one, and those that it ends because they fit no longer.
+
+    The weight of a provider replaces the weights that its targets were given before.
+
+    Raises:
+        ConfigurationError: When the new one does not fit; nothing has changed then.
+    """
+    own = (new.kind, new.name)
+    all_of_them = {key: each for key, each in overrides.items() if not _covers(own, key)} | {own: new}
+    kept: dict[tuple[OverrideKind, str], Override] = {}
+    ended: list[Override] = []
+    for key in sorted(all_of_them):
+        kept[key] = all_of_them[key]
+        try:
+            applied(base, kept)
+        except ConfigurationError:
+            if key == own:
+                raise
+            ended.append(kept.pop(key))
+    return kept, tuple(ended)
+
+
+def _covers(new: tuple[OverrideKind, str], old: tuple[OverrideKind, str]) -> bool:
+    return new[0] is old[0] is OverrideKind.WEIGHT and old[1].startswith(f"{new[1]}/")
+
+
 def carried(old: Snapshot, new: Snapshot, overrides: Overrides) -> tuple[Overrides, tuple[Override, ...]]:
     """Those overrides that survive the edit from `old` to `new`, and those that it ends.
 
@@ -66,9 +93,17 @@ def carried(old: Snapshot, new: Snapshot, overrides: Overrides) -> tuple[Overrid
 
 
 def _edited(override: Override, old: Snapshot, new: Snapshot) -> bool:
-    if override.kind is not OverrideKind.WEIGHT:
-        return old.routes.get(override.name) != new.routes.get(override.name)
-    return _weights(old, override.name) != _weights(new, override.name)
+    written = _weights if override.kind is OverrideKind.WEIGHT else _route
+    return written(old, override.name) != written(new, override.name)
+
+
+def _route(snapshot: Snapshot, name: str) -> object:
+    """What the config says of a route itself: an edit of a provider that it names is no edit of the route."""
+    route = snapshot.routes.get(name)
+    if route is None:
+        return None
+    chain = [(pool.balance, pool.sticky, [(m.target.key, m.weight) for m in pool.members]) for pool in route.chain]
+    return chain, route.timeouts, route.attempts, route.fallback_on
 
 
 def _weights(snapshot: Snapshot, name: str) -> dict[str, float]:

@@ -15,14 +15,24 @@ from time import monotonic
 from typing import Any
 
 from sidecar.model.errors import LLMError
-from sidecar.model.failures import POLICY, Effect, Kind
+from sidecar.model.failures import POLICY, Failure, Kind
 from sidecar.model.settings import BreakerSettings
-from sidecar.routing.breaker import Breaker, BreakerEvent, BreakerState, Signal
-from sidecar.routing.state import TargetState
+from sidecar.routing.breaker import RESET, Breaker, BreakerEvent, BreakerState, Signal
+from sidecar.routing.health import EVENTS, TargetState
 
 __all__ = ["ProviderState"]
 
 _FIRST_FAILURE_OPENS = BreakerSettings(consecutive_failures=1, consecutive_gateway_failures=1)
+_SAYS_NOTHING = frozenset(  # of the provider: the caller's fault, or the caller's patience
+    {
+        Kind.INVALID_REQUEST,
+        Kind.CONTENT_POLICY,
+        Kind.CONTEXT_LENGTH,
+        Kind.DEADLINE,
+        Kind.CLIENT_DEADLINE,
+        Kind.CLIENT_GONE,
+    }
+)
 
 
 def _breaker() -> Breaker:
@@ -51,15 +61,11 @@ class ProviderState:
         """An attempt failed. Further failures of the same round change nothing."""
         now = self.clock()
         self.is_initializing = False
-        if self.breaker.state is BreakerState.OPEN and not self.breaker.admits(now):
-            return
         failure = error.failure if isinstance(error, LLMError) else None
-        if failure is not None and POLICY[failure.kind].effect is Effect.NONE:
-            return  # the caller's fault says nothing of the provider
-        kind = failure.kind if failure else Kind.UNREACHABLE
-        epoch = self.breaker.begin(now)
-        self.breaker.end(epoch)
-        self.breaker.apply(Signal(BreakerEvent.GATEWAY_FAILURE, kind), now)
+        if not self.breaker.admits(now) or (failure is not None and failure.kind in _SAYS_NOTHING):
+            return
+        self.breaker.end(self.breaker.begin(now))
+        self.breaker.apply(_signal(failure), now)
         self.is_initialized = False
         self.last_error = str(error) or type(error).__name__
         self.last_error_time = datetime.now(UTC)
@@ -68,7 +74,7 @@ class ProviderState:
 
     def record_initialization_success(self) -> None:
         """An attempt went well: all is forgotten."""
-        self.breaker.apply(Signal(BreakerEvent.RESET, None), self.clock())
+        self.breaker.apply(RESET, self.clock())
         self.is_initializing, self.is_initialized = False, True
         self.last_error = self.last_error_time = self.backoff_until = None
         self.initialization_attempts = 0
@@ -89,7 +95,7 @@ class ProviderState:
         return cls(
             name,
             is_initializing=any(s.in_flight and s.last_success_at is None for s in states),
-            is_initialized=any(s.last_success_at is not None for s in states),
+            is_initialized=any(s.last_success_at is not None or s.checks.good for s in states),
             last_error=failed.last_error.message if failed and failed.last_error else None,
             last_error_time=utc(failed.last_error_at) if failed and failed.last_error_at is not None else None,
             initialization_attempts=max((s.breaker.openings for s in states), default=0),
@@ -108,3 +114,11 @@ class ProviderState:
             "last_error_time": self.last_error_time.isoformat() if self.last_error_time else None,
             "backoff_until": self.backoff_until.isoformat() if self.backoff_until else None,
         }
+
+
+def _signal(failure: Failure | None) -> Signal:
+    """What a failure means to the breaker; one that is no `LLMError` is a failed connect."""
+    if failure is None:
+        return Signal(BreakerEvent.GATEWAY_FAILURE, Kind.UNREACHABLE)
+    event = EVENTS[POLICY[failure.kind].effect] or BreakerEvent.GATEWAY_FAILURE
+    return Signal(event, failure.kind, retry_after_s=failure.retry_after_s)

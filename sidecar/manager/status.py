@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sidecar.config.diff import chain_text
+from sidecar.manager.standings import is_refused
 from sidecar.manager.state import ProviderState
 from sidecar.model.request import Needs
 from sidecar.model.topology import Provider, Route
@@ -33,6 +34,8 @@ def provider_status(manager: LLMManager, provider: Provider, now: float) -> dict
     states = manager.book.of_provider(provider.name)
     weights = _weights(manager)
     known = [_HEALTH[state.checks.health] for state in states if state.checks.health is not Health.UNKNOWN]
+    if not known and any(map(is_refused, states)):
+        known = [False]  # a check that is refused says nothing of health, but it was one
     return {
         **ProviderState.of(provider.name, states, now).as_dict(),
         "health_status": any(known) if known else None,

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from time import monotonic
 from typing import Any
 
+from sidecar.config.routes import TargetError, target_named
 from sidecar.manager.conversation import error_of
 from sidecar.model.chat import LLMResponse
 from sidecar.model.errors import ConfigurationError, LLMError
+from sidecar.model.failures import Failure
+from sidecar.model.records import AttemptRecord, Outcome
 from sidecar.model.request import Call, Peek
-from sidecar.model.settings import BudgetSettings
+from sidecar.model.settings import AttemptSettings, BudgetSettings, Timeouts
 from sidecar.model.topology import Dialect, Member, Operation, Pool, Provider, Route, Snapshot, Target
 from sidecar.routing.balance import Balances
 from sidecar.routing.budget import RetryBudget
-from sidecar.routing.commands import Answer, Command, Elapsed, End, Try, Wait
+from sidecar.routing.commands import Answer, Command, Elapsed, End, Event, Try, Wait
 from sidecar.routing.failover import failover
 from sidecar.routing.health import HealthBook
 
 __all__ = ["FallbackStrategy"]
 
+_ROUTE = "execute_with_fallback"
 _CALL = Call(Operation.CHAT, Dialect.OPENAI_CHAT, Peek({}, ""), "")
 
 
@@ -36,6 +40,7 @@ class FallbackStrategy:
         snapshot: Gives the snapshot whose providers the names mean; None takes any name.
         book: The breakers; None is a new one.
         budget: The retry budget; None is a new one.
+        note: Told of every attempt.
     """
 
     def __init__(
@@ -43,10 +48,12 @@ class FallbackStrategy:
         snapshot: Callable[[], Snapshot] | None = None,
         book: HealthBook | None = None,
         budget: RetryBudget | None = None,
+        note: Callable[[AttemptRecord], None] | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._book = book or HealthBook(random.random)
         self._budget = budget or RetryBudget(BudgetSettings())
+        self._note = note
         self._balances = Balances(random.random)
 
     async def execute_with_fallback(
@@ -71,9 +78,9 @@ class FallbackStrategy:
             ConfigurationError: No providers, or an unknown one.
             LLMError: When all failed; `attempts` lists each.
         """
-        route = self._route(providers)
-        names = dict(zip((target.key for target in route.targets), providers, strict=True))
+        names, route = self._planned(providers)
         attempts: list[dict[str, Any]] = []
+        errors: list[LLMError] = []
         engine = failover(route, _CALL, self._book, self._balances, self._budget, now=monotonic(), rng=random.random)
         try:
             command: Command = next(engine)
@@ -87,45 +94,83 @@ class FallbackStrategy:
                         try:
                             result = await operation(names[command.target.key], *args, **kwargs)
                         except LLMError as error:
-                            attempts.append(_told(command.target, error, monotonic() - began))
-                            command = engine.send(End(monotonic(), monotonic() - began, error.failure))
+                            end = End(monotonic(), monotonic() - began, error.failure)
+                            errors.append(error)
+                            attempts.append(_told(command.target, error.failure, end.duration_s))
+                            self._write(command, end)
+                            command = engine.send(end)
                             continue
-                        _finish(engine, monotonic() - began)
+                        end = End(monotonic(), monotonic() - began)
+                        self._write(command, end)
+                        _finish(engine, end)
                         return result
                     case Answer():
-                        raise error_of(command.failure, attempts, targets=len(route.targets))
+                        failure = command.failure
+                        cause = next((e for e in reversed(errors) if e.failure.kind is failure.kind), None)
+                        raise error_of(failure, attempts, targets=len(route.targets)) from cause
                     case _:
                         raise AssertionError(f"{command!r} has no place in a plain call")
         finally:
             engine.close()
 
-    def _route(self, names: Sequence[str]) -> Route:
+    def _planned(self, names: Sequence[str]) -> tuple[dict[str, str], Route]:
+        """The name that the program gave each target, and the route over them."""
         if not names:
-            raise ConfigurationError("execute_with_fallback needs at least one provider")
-        pools = []
-        for index, name in enumerate(dict.fromkeys(names)):
-            pools.append(Pool(f"#{index}", (Member(self._target(name)),)))
-        return Route("execute_with_fallback", tuple(pools))
+            raise ConfigurationError(f"{_ROUTE} needs at least one provider")
+        snapshot = self._snapshot() if self._snapshot is not None else None
+        targets: dict[str, Target] = {}
+        given: dict[str, str] = {}
+        for name in names:
+            target = _target(name, snapshot)
+            targets.setdefault(target.key, target)
+            given.setdefault(target.key, name)
+        pools = tuple(Pool(f"{_ROUTE}[{i}]", (Member(target),)) for i, target in enumerate(targets.values()))
+        timeouts, attempts = (
+            (snapshot.timeouts, snapshot.attempts) if snapshot is not None else (Timeouts(), AttemptSettings())
+        )
+        return given, Route(_ROUTE, pools, timeouts, attempts)
 
-    def _target(self, name: str) -> Target:
+    def _write(self, command: Try, end: End) -> None:
+        if self._note is None:
+            return
+        failure = end.failure
+        self._note(
+            AttemptRecord(
+                route=_ROUTE,
+                attempt=command.number,
+                target=command.target.key,
+                provider=command.target.provider.name,
+                operation="program",
+                selection=command.selection.value,
+                breaker_before=command.breaker,
+                outcome=Outcome.FAILED if failure else Outcome.OK,
+                kind=failure.kind if failure else None,
+                error=failure.message if failure else None,
+                status=failure.status if failure else None,
+                backoff_s=command.backoff_s,
+                duration_s=round(end.duration_s, 6),
+            )
+        )
+
+
+def _target(name: str, snapshot: Snapshot | None) -> Target:
+    if snapshot is None:
         provider, _, model = name.partition("/")
-        if self._snapshot is None:
-            return Target(Provider(provider, "any", f"any://{name}", (), {}), model)
-        known = self._snapshot().providers
-        if provider not in known:
-            raise ConfigurationError(f'unknown provider "{provider}"; known: {", ".join(sorted(known)) or "none"}')
-        return Target(known[provider], model or known[provider].model or "")
-
-
-def _finish(engine: Any, duration_s: float) -> None:
+        return Target(Provider(provider, "any", f"any://{name}", (), {}), model)
     try:
-        engine.send(End(monotonic(), duration_s))
+        return target_named(name, snapshot.providers)
+    except TargetError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _finish(engine: Generator[Command, Event, None], end: End) -> None:
+    try:
+        engine.send(end)
     except StopIteration:
         return
 
 
-def _told(target: Target, error: LLMError, duration_s: float) -> dict[str, Any]:
-    failure = error.failure
+def _told(target: Target, failure: Failure, duration_s: float) -> dict[str, Any]:
     return {
         "provider": target.provider.name,
         "model": target.model,

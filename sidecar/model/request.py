@@ -47,6 +47,7 @@ class Call(msgspec.Struct, frozen=True):
     limits: ClientLimits = ClientLimits()
     route: str | None = None  # x-sidecar-route
     fallback: bool = True  # x-sidecar-fallback
+    strict: bool = False  # the model is `provider/model` and nothing else, whatever route has that name
     client_request_id: str | None = None
     client_retry_count: int | None = None
     peer_uid: int | None = None

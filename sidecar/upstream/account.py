@@ -16,6 +16,8 @@ from sidecar.upstream.transport import Transport
 
 __all__ = ["Account"]
 
+_SECRET_MIN_BYTES = 6  # what is shorter would blank out ordinary words
+
 _KEY_HEADER: Mapping[AuthScheme, tuple[str, str]] = MappingProxyType(
     {
         AuthScheme.BEARER: ("Authorization", "Bearer "),
@@ -35,7 +37,7 @@ class Account:
         prefix: The path of its base URL, without a slash at the end.
     """
 
-    __slots__ = ("_paths", "_static", "_static_names", "provider", "transport")
+    __slots__ = ("_paths", "_secrets", "_static", "_static_names", "provider", "transport")
 
     def __init__(self, provider: Provider, transport: Transport, prefix: str) -> None:
         self.provider = provider
@@ -45,12 +47,21 @@ class Account:
         for name, value in provider.headers.items():
             static = [pair for pair in static if pair[0].lower() != name.lower()]
             static.append((name, value.reveal() if isinstance(value, Secret) else value))
+        secrets = (provider.auth.key, *provider.headers.values())
+        self._secrets = tuple(secret.reveal().encode() for secret in secrets if isinstance(secret, Secret))
         self._static = tuple(static)
         self._static_names = frozenset(name.lower() for name, _ in static)
 
     def path(self, operation: Operation) -> str | None:
         """The absolute path of an operation; None when the provider does not offer it."""
         return self._paths.get(operation)
+
+    def hide(self, body: bytes) -> bytes:
+        """An error's body without this account's secrets: some providers quote the key that they refuse."""
+        for secret in self._secrets:
+            if len(secret) >= _SECRET_MIN_BYTES:
+                body = body.replace(secret, b"***")
+        return body
 
     def headers(self, client: Sequence[tuple[str, str]], *, stream: bool) -> list[tuple[str, str]]:
         """The headers of one request.

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from time import monotonic
 from collections.abc import Mapping
+from time import monotonic
 from types import MappingProxyType
 
 import msgspec
@@ -195,7 +195,10 @@ class Exchange:
     async def _error(self) -> Failure:
         body = await self._take(_MAX_ERROR_BYTES)
         assert self.status is not None
-        return decode_failure(self.status, self.headers, body, time.time())
+        return self._refused(self.status, body)
+
+    def _refused(self, status: int, body: bytes) -> Failure:
+        return decode_failure(status, self.headers, self._account.hide(body), time.time())
 
     async def _whole(self) -> Failure | None:
         body = await self._take(MAX_ANSWER_BYTES + 1)
@@ -209,7 +212,7 @@ class Exchange:
         if isinstance(facts, Failure):
             return msgspec.structs.replace(facts, status=self.status)
         if facts.fault:
-            return decode_failure(200, self.headers, body, time.time())
+            return self._refused(200, body)
         self._note(facts)
         self.first_token_s = monotonic() - self.began
         if self.translates:
@@ -236,7 +239,7 @@ class Exchange:
             data = await self._wait()
             self.body = self._shaped(tap.feed(data) if data else tap.end())
             if tap.fault is not None:
-                return decode_failure(200, self.headers, tap.fault, time.time())
+                return self._refused(200, tap.fault)
             if tap.committed:
                 break
             if tap.done or not data:
@@ -254,7 +257,7 @@ class Exchange:
             passed = self._shaped(tap.feed(data) if data else tap.end())
             self._progress(tap)
             if tap.fault is not None:
-                return passed or self._end(error=decode_failure(200, self.headers, tap.fault, time.time()))
+                return passed or self._end(error=self._refused(200, tap.fault))
             if passed:
                 return passed
             if not data or tap.done:

@@ -68,6 +68,8 @@ async def _list_models(account: Account, path: str, timeout_s: float) -> tuple[i
             size += len(piece)
         if reply.status == 200:
             return 200, None
-        return reply.status, decode_failure(reply.status, dict(reply.headers), b"".join(pieces), time.time())
+        return reply.status, decode_failure(
+            reply.status, dict(reply.headers), account.hide(b"".join(pieces)), time.time()
+        )
     finally:
         reply.close()
