@@ -37,6 +37,7 @@ from sidecar.observe.metrics import Gauge
 from sidecar.reload import Reloader
 from sidecar.server.admin_plane import Daemon as AdminView
 from sidecar.server.admin_plane import admin_application
+from sidecar.server.door import Door, Hall
 from sidecar.server.doors import Doors, guard_of
 from sidecar.server.listen import bind
 from sidecar.sources.configuration import ConfigurationManager
@@ -48,6 +49,7 @@ EXIT_CONFIG = 78  # sysexits.h: EX_CONFIG
 EXIT_CRASH = 70  # EX_SOFTWARE
 _FLUSH_S = 5.0
 _LAST_WORDS_S = 2.0  # for error events to reach their clients
+_FOLLOWERS_S = 0.2  # for those who follow the feed, who would stay for ever
 
 
 def run(config: str | None) -> int:
@@ -96,7 +98,8 @@ class Daemon:
         self._writer = writer
         self._environ = environ
         self._began = monotonic()
-        self._doors = Doors(manager)
+        self._hall = Hall(manager)
+        self._doors = Doors(manager, self._hall)
         self._reloader = Reloader(manager, self._take_over)
         self._stopping = asyncio.Event()
         self._leaving = asyncio.Event()  # a second signal: now
@@ -171,21 +174,19 @@ class Daemon:
             make_private_directory(os.path.dirname(path))
             settings = ListenSettings(f"unix:{path}", mode=0o600)
         listener = bind(settings)
+        self._admin_address = listener.address
         view = AdminView(self._manager, status=self.status, reload=self._reload, drain=self.stop)
-        runner = web.AppRunner(
-            admin_application(view, guard_of(settings, listener.port)),
-            access_log=None,
-            handler_cancellation=True,
-            shutdown_timeout=0.5,
-        )
+        application = admin_application(view, guard_of(settings, listener.port))
+        runner = web.AppRunner(application, access_log=None, handler_cancellation=True)
+        await runner.setup()
+        assert runner.server is not None
+        door = Door(listener, runner.server, self._hall)
         try:
-            await runner.setup()
-            await web.SockSite(runner, listener.socket).start()
-            self._admin_address = listener.address
+            await door.open()
             yield
         finally:
+            await door.close(_FOLLOWERS_S)
             await runner.cleanup()
-            listener.close()
 
     async def _reload(self) -> dict[str, Any]:
         result: dict[str, Any] = msgspec.to_builtins(await self._reloader.reload())
@@ -217,9 +218,9 @@ class Daemon:
         if settings.accept_for_s:
             await self._or_leaving(asyncio.sleep(settings.accept_for_s))
         self._doors.stop_accepting()
-        await self._or_leaving(self._manager.drained(settings.timeout_s))
+        await self._or_leaving(self._doors.drained(settings.timeout_s))
         self._manager.stop_active()
-        await self._doors.close(_LAST_WORDS_S)
+        await self._doors.close(0 if self._leaving.is_set() else _LAST_WORDS_S)
 
     async def _or_leaving(self, work: Coroutine[Any, Any, None]) -> None:
         """Do this until it is done, or a second signal says: now."""

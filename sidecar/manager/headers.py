@@ -37,18 +37,18 @@ def reply_headers(
         no_retry: Tell SDKs not to multiply our attempts by theirs.
     """
     headers = [
-        ("content-type", content_type),
+        ("content-type", _printable(content_type)),
         ("x-request-id", request_id),
         ("x-sidecar-generation", str(generation)),
     ]
     if target is not None:
-        headers.append(("x-sidecar-target", target))
+        headers.append(("x-sidecar-target", _printable(target)))
     if attempts:
         headers.append(("x-sidecar-attempts", ",".join(map(_attempt, attempts))))
     for name, value in (upstream or {}).items():
         passes = _passes(name)
         if passes is not None:
-            headers.append((passes, value))
+            headers.append((passes, _printable(value)))
     if retry_after_s is not None:
         headers.append(("retry-after", str(math.ceil(retry_after_s))))
     if no_retry:
@@ -60,14 +60,15 @@ def _attempt(attempt: Mapping[str, Any]) -> str:
     """`openai/gpt-5.4=429`: its status, or the kind of its failure where no status tells it."""
     status, kind = attempt["status"], attempt["kind"]
     result = status if status is not None and (kind is None or status != 200) else kind
-    return f"{_printable(attempt['provider'])}/{_printable(attempt['model'])}={result}"
+    target = _printable(f"{attempt['provider']}/{attempt['model']}").replace(",", "?")
+    return f"{target}={result}"
 
 
 def _printable(text: str) -> str:
-    """A name as a header may hold it: a client can put anything into a model's name."""
-    if text.isascii() and text.isprintable() and "," not in text:
+    """A text as a header may hold it: a client can put anything into a model's name, a provider into its headers."""
+    if text.isascii() and text.isprintable():
         return text
-    return "".join(c if c.isascii() and c.isprintable() and c != "," else "?" for c in text)
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in text)
 
 
 @lru_cache(maxsize=1024)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from sidecar.config.derive import with_chain
+from sidecar.config.derive import balanced, with_chain
 from sidecar.manager import LLMManager
 from sidecar.manager.overrides import Override, OverrideKind
 from sidecar.manager.status import explained, routes, status
@@ -30,6 +30,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 class _Weight(msgspec.Struct, forbid_unknown_fields=True):
     weight: float
+
+
+class _Balance(msgspec.Struct, forbid_unknown_fields=True):
+    balance: str
 
 
 class _Chain(msgspec.Struct, forbid_unknown_fields=True):
@@ -57,6 +61,7 @@ def admin_application(daemon: Daemon, guard: Guard) -> web.Application:
     """The admin plane of one daemon."""
     plane = _Plane(daemon)
     application = web.Application(middlewares=[_guarded(guard), _told], client_max_size=1024 * 1024)
+    application.on_response_prepare.append(_anonymous)
     application.router.add_routes(
         [
             web.get("/status", plane.status),
@@ -74,9 +79,15 @@ def admin_application(daemon: Daemon, guard: Guard) -> web.Application:
             web.post("/targets/{target:.+}/{change:reset|ready|drain|maint}", plane.change_target),
             web.put("/targets/{target:.+}/weight", plane.set_weight),
             web.put("/routes/{route:.+}/chain", plane.set_chain),
+            web.put("/routes/{route:.+}/balance", plane.set_balance),
         ]
     )
     return application
+
+
+async def _anonymous(_: web.Request, response: web.StreamResponse) -> None:
+    """What software answers is nobody's business."""
+    del response.headers["Server"]
 
 
 def _guarded(guard: Guard) -> Any:
@@ -158,8 +169,9 @@ class _Plane:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
         subscription = self._manager.log.subscribe()
         try:
+            recent = b"".join(self._manager.log.recent())  # in the same step, so that no line comes twice
             await response.prepare(request)
-            await response.write(b"".join(self._manager.log.recent()))
+            await response.write(recent)
             if request.query.get("follow") == "1":
                 async for line in subscription:
                     await response.write(line)
@@ -198,18 +210,36 @@ class _Plane:
 
     async def set_weight(self, request: web.Request) -> web.Response:
         body = msgspec.json.decode(await request.read(), type=_Weight)
-        self._manager.set_weight(request.match_info["target"], body.weight)
-        return _json({"target": request.match_info["target"], "weight": body.weight})
+        key = request.match_info["target"]
+        if key not in self._manager.snapshot.providers and key not in self._targets():
+            return _error(404, f'no route has a target "{key}"; GET /routes lists them')
+        self._manager.set_weight(key, body.weight)
+        return _json({"target": key, "weight": body.weight})
 
     async def set_chain(self, request: web.Request) -> web.Response:
         names = tuple(msgspec.json.decode(await request.read(), type=_Chain).chain)
-        route = request.match_info["route"]
-        if route not in self._manager.snapshot.routes:
-            raise ConfigurationError(f'there is no route "{route}"; GET /routes lists them')
+        route = self._route(request)
         text = f"chain [{', '.join(names)}]"
         change = Override(OverrideKind.CHAIN, route, text, lambda snapshot: with_chain(snapshot, names, route=route))
         self._manager.override(change)
         return _json({"route": route, "chain": list(names)})
+
+    async def set_balance(self, request: web.Request) -> web.Response:
+        strategy = msgspec.json.decode(await request.read(), type=_Balance).balance
+        route = self._route(request)
+        text = f"balance {strategy}"
+        change = Override(OverrideKind.BALANCE, route, text, lambda snapshot: balanced(snapshot, strategy, route=route))
+        self._manager.override(change)
+        return _json({"route": route, "balance": strategy})
+
+    def _route(self, request: web.Request) -> str:
+        route = request.match_info["route"]
+        if route not in self._manager.snapshot.routes:
+            raise web.HTTPNotFound(reason=f"there is no route {route!r}; GET /routes lists them")
+        return route
+
+    def _targets(self) -> set[str]:
+        return {target.key for route in self._manager.snapshot.routes.values() for target in route.targets}
 
 
 def _hidden(value: Any) -> Any:

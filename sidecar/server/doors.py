@@ -15,14 +15,15 @@ from aiohttp import web
 
 from sidecar.manager import LLMManager
 from sidecar.model.errors import ConfigurationError
-from sidecar.model.settings import LimitSettings, ListenSettings
+from sidecar.model.settings import ListenSettings
 from sidecar.server.data_plane import DataPlane
+from sidecar.server.door import Door, Hall
 from sidecar.server.guard import Guard
 from sidecar.server.listen import Listener, bind, is_tcp
 
-__all__ = ["Change", "Door", "Doors", "guard_of"]
+__all__ = ["Change", "Doors", "guard_of"]
 
-_BACKLOG = 4096
+_LAST_WORDS_S = 2.0  # for an answer's last bytes to reach a slow client
 
 
 def guard_of(settings: ListenSettings, port: int) -> Guard:
@@ -35,58 +36,24 @@ def guard_of(settings: ListenSettings, port: int) -> Guard:
     )
 
 
-class Door:
-    """One listener that serves the data plane."""
+class _DataDoor(Door):
+    """A door of the data plane."""
 
-    def __init__(self, listener: Listener, manager: LLMManager, limits: LimitSettings) -> None:
-        self.listener = listener
-        self._plane = DataPlane(manager, guard_of(listener.settings, listener.port))
-        self._server = web.Server(
-            self._plane.handle,
-            handler_cancellation=True,
-            access_log=None,
-            keepalive_timeout=limits.keepalive_s,
-            max_line_size=limits.max_header_bytes,
-            max_field_size=limits.max_header_bytes,
-            auto_decompress=False,
-            lingering_time=0,
-        )
-        self._accepting: asyncio.Server | None = None
+    def __init__(self, listener: Listener, manager: LLMManager, hall: Hall) -> None:
+        self._plane = DataPlane(manager, guard_of(listener.settings, listener.port), hall.refusals)
+        super().__init__(listener, web.Server(self._plane.handle, handler_cancellation=True), hall)
 
-    async def open(self) -> None:
-        """Begin to accept."""
-        loop = asyncio.get_running_loop()
-        if is_tcp(self.listener.settings):
-            self._accepting = await loop.create_server(self._server, sock=self.listener.socket, backlog=_BACKLOG)
-        else:
-            self._accepting = await loop.create_unix_server(self._server, sock=self.listener.socket, backlog=_BACKLOG)
-
-    def guard_anew(self, settings: ListenSettings) -> None:
-        """Take over changed settings of the same address."""
-        self.listener.settings = settings
-        self._plane.guard = guard_of(settings, self.listener.port)
-        self.listener.apply_mode()
-
-    def stop_accepting(self) -> None:
-        """No new connections; idle ones are closed, busy ones after their answer. Idempotent."""
-        if self._accepting is not None:
-            self._accepting.close()
-            self._accepting = None
-        self.listener.close()
-        self._server.pre_shutdown()
-
-    async def close(self, timeout_s: float) -> None:
-        """Let requests under way end, then close what is left."""
-        self.stop_accepting()
-        await self._server.shutdown(timeout_s)
+    def guard_anew(self) -> None:
+        """Take over the listener's settings."""
+        self._plane.guard = guard_of(self.listener.settings, self.listener.port)
 
 
 class Change:
     """A prepared change of the doors."""
 
-    def __init__(self, stay: dict[str, ListenSettings], new: dict[str, Listener]) -> None:
-        self.stay = stay
-        self.new = new
+    def __init__(self) -> None:
+        self.new: dict[str, Listener] = {}
+        self.stay: dict[str, ListenSettings] = {}  # with what they had before
 
 
 class Doors:
@@ -94,12 +61,14 @@ class Doors:
 
     Args:
         manager: Answers the calls.
+        hall: What all doors share.
     """
 
-    def __init__(self, manager: LLMManager) -> None:
+    def __init__(self, manager: LLMManager, hall: Hall) -> None:
         self._manager = manager
-        self._doors: dict[str, Door] = {}
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._hall = hall
+        self._doors: dict[str, _DataDoor] = {}
+        self._leaving: dict[_DataDoor, asyncio.Task[None]] = {}
 
     @property
     def addresses(self) -> list[str]:
@@ -107,27 +76,38 @@ class Doors:
         return [door.listener.address for door in self._doors.values()]
 
     def prepare(self, listens: Iterable[ListenSettings]) -> Change:
-        """Bind what is not bound yet.
+        """Bind what is not bound yet, and give what stays its new mode and group.
 
         Raises:
-            ConfigurationError: When something cannot be bound; nothing has changed then.
+            ConfigurationError: When something of it cannot be done; nothing has changed then.
         """
-        change = Change({}, {})
+        change = Change()
         try:
             for settings in listens:
-                if settings.address in self._doors:
-                    change.stay[settings.address] = settings
-                else:
-                    change.new[settings.address] = bind(settings)
+                self._prepare(change, settings)
         except ConfigurationError:
             self.abandon(change)
             raise
         return change
 
+    def _prepare(self, change: Change, settings: ListenSettings) -> None:
+        address = settings.address
+        if address in change.new or address in change.stay:
+            raise ConfigurationError(f"listen: {address} is named twice; remove one of the two")
+        if address not in self._doors:
+            change.new[address] = bind(settings)
+            return
+        listener = self._doors[address].listener
+        change.stay[address] = listener.settings
+        listener.change(settings)
+
     def abandon(self, change: Change) -> None:
-        """Give back what `prepare` bound."""
+        """Give back what `prepare` bound, and what it changed."""
         for listener in change.new.values():
             listener.close()
+        for address, before in change.stay.items():
+            with suppress(ConfigurationError):  # the file is gone: there is nothing to put back
+                self._doors[address].listener.change(before)
 
     async def commit(self, change: Change, *, linger_s: float) -> None:
         """Open what is new, guard anew what stays, let go of the rest.
@@ -136,14 +116,12 @@ class Doors:
             change: From `prepare`.
             linger_s: How long requests of a door that goes may go on.
         """
-        limits = self._manager.snapshot.settings.limits
         for address, listener in change.new.items():
-            door = Door(listener, self._manager, limits)
+            self._doors[address] = door = _DataDoor(listener, self._manager, self._hall)
             await door.open()
-            self._doors[address] = door
-        for address, settings in change.stay.items():
-            self._doors[address].guard_anew(settings)
-        for address in [a for a in self._doors if a not in change.new and a not in change.stay]:
+        for address in change.stay:
+            self._doors[address].guard_anew()
+        for address in [each for each in self._doors if each not in change.new and each not in change.stay]:
             self._let_go(self._doors.pop(address), linger_s)
 
     def stop_accepting(self) -> None:
@@ -151,16 +129,29 @@ class Doors:
         for door in self._doors.values():
             door.stop_accepting()
 
-    async def close(self, timeout_s: float) -> None:
-        """Close everything. Idempotent."""
-        doors, self._doors = list(self._doors.values()), {}
-        await asyncio.gather(*(door.close(timeout_s) for door in doors))
-        for task in list(self._leaving):
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+    async def drained(self, timeout_s: float) -> None:
+        """Wait until no request is under way at any door, but not longer than that."""
+        await asyncio.gather(*(door.drained(timeout_s) for door in self._all()))
 
-    def _let_go(self, door: Door, linger_s: float) -> None:
-        task = asyncio.get_running_loop().create_task(door.close(linger_s))
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+    async def close(self, timeout_s: float) -> None:
+        """Close everything; after that time, whatever is left. Idempotent."""
+        doors, tasks = self._all(), list(self._leaving.values())
+        self._doors.clear()
+        self._leaving.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(door.close(timeout_s) for door in doors))
+
+    def _all(self) -> list[_DataDoor]:
+        return [*self._doors.values(), *self._leaving]
+
+    def _let_go(self, door: _DataDoor, linger_s: float) -> None:
+        door.stop_accepting()
+        self._leaving[door] = task = asyncio.get_running_loop().create_task(_end(door, linger_s))
+        task.add_done_callback(lambda _: self._leaving.pop(door, None))
+
+
+async def _end(door: Door, linger_s: float) -> None:
+    await door.drained(linger_s)
+    await door.close(_LAST_WORDS_S)

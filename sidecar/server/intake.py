@@ -12,6 +12,9 @@ import os
 import re
 
 from aiohttp import web
+from aiohttp.http import HttpVersion11
+from aiohttp.http_exceptions import PayloadEncodingError
+from aiohttp.web_protocol import RequestPayloadError
 from multidict import CIMultiDictProxy
 
 from sidecar.dialects.body import peek
@@ -20,7 +23,7 @@ from sidecar.model.failures import Failure, Kind
 from sidecar.model.request import Call, ClientLimits
 from sidecar.model.topology import Dialect, Operation
 
-__all__ = ["BodyTooLarge", "call_of", "read_body", "request_id_of"]
+__all__ = ["BodyTooLarge", "MalformedBody", "call_of", "new_request_id", "read_body", "request_id_of"]
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s)?")
@@ -36,6 +39,10 @@ class BodyTooLarge(Exception):  # noqa: N818 - becomes a 413
     """The body is larger than the config allows."""
 
 
+class MalformedBody(Exception):  # noqa: N818 - becomes a 400
+    """The body's framing is broken."""
+
+
 async def read_body(request: web.BaseRequest, max_bytes: int, idle_s: float) -> bytes:
     """The whole body.
 
@@ -47,6 +54,7 @@ async def read_body(request: web.BaseRequest, max_bytes: int, idle_s: float) -> 
     Raises:
         BodyTooLarge: As soon as it is known, without reading the rest.
         TimeoutError: When the body stalls.
+        MalformedBody: When its chunks are none.
     """
     if (request.content_length or 0) > max_bytes:
         raise BodyTooLarge
@@ -56,17 +64,28 @@ async def read_body(request: web.BaseRequest, max_bytes: int, idle_s: float) -> 
         if len(body) > max_bytes:
             raise BodyTooLarge
         return body
+    _invite(request)
     pieces: list[bytes] = []
     size = 0
-    while True:
-        async with asyncio.timeout(idle_s):
-            piece = await content.readany()
-        if not piece:
-            return b"".join(pieces)
-        size += len(piece)
-        if size > max_bytes:
-            raise BodyTooLarge
-        pieces.append(piece)
+    try:
+        while True:
+            async with asyncio.timeout(idle_s):
+                piece = await content.readany()
+            if not piece:
+                return b"".join(pieces)
+            size += len(piece)
+            if size > max_bytes:
+                raise BodyTooLarge
+            pieces.append(piece)
+    except (RequestPayloadError, PayloadEncodingError):
+        raise MalformedBody from None
+
+
+def _invite(request: web.BaseRequest) -> None:
+    """Tell a client that waits for it to send the body (RFC 9110 section 10.1.1)."""
+    asks = request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11
+    if asks and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def request_id_of(headers: CIMultiDictProxy[str]) -> tuple[str, str | None]:
@@ -74,7 +93,12 @@ def request_id_of(headers: CIMultiDictProxy[str]) -> tuple[str, str | None]:
     given = headers.get("X-Request-Id")
     if given is not None and _ID.fullmatch(given):
         return given, given
-    return f"{_PREFIX}{next(_COUNT):08x}", None
+    return new_request_id(), None
+
+
+def new_request_id() -> str:
+    """An id for a request that has none."""
+    return f"{_PREFIX}{next(_COUNT):08x}"
 
 
 def call_of(
@@ -95,7 +119,7 @@ def call_of(
         dialect=Dialect.OPENAI_CHAT,
         peek=peek(body, operation),
         request_id=request_id[0],
-        headers=tuple([(name, value) for name in _FORWARDED if (value := headers.get(name)) is not None]),
+        headers=tuple([(name, value) for name in _FORWARDED if (value := headers.get(name)) and value.isascii()]),
         limits=_limits(headers),
         route=headers.get("X-Sidecar-Route"),
         fallback=headers.get("X-Sidecar-Fallback", "on").lower() != "off",

@@ -19,13 +19,16 @@ from pathlib import Path
 from sidecar.model.errors import ConfigurationError
 from sidecar.model.settings import ListenSettings
 
-__all__ = ["Listener", "bind", "is_tcp"]
+__all__ = ["BACKLOG", "Listener", "bind", "is_tcp"]
 
-_BACKLOG = 4096
+BACKLOG = 4096
 
 
 class Listener:
-    """One bound socket; `close` gives its address back."""
+    """One bound socket; `close` gives its address back.
+
+    `port` is 0 of a Unix socket; `address` is how people write it.
+    """
 
     def __init__(self, settings: ListenSettings, sock: socket.socket, lock: int | None = None) -> None:
         self.settings = settings
@@ -33,28 +36,21 @@ class Listener:
         self._lock = lock
         self._path = settings.address.removeprefix("unix:") if lock is not None else None
         self._inode = _inode(self._path) if self._path else None
+        host: str
+        self.port: int
+        host, self.port = ("", 0) if self._path is not None else sock.getsockname()[:2]
+        bound = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        self.address = settings.address if self._path is not None else bound  # with the port that was really bound
 
-    @property
-    def port(self) -> int:
-        """Of a TCP listener; 0 of a Unix socket."""
-        return int(self.socket.getsockname()[1]) if self._path is None else 0
-
-    @property
-    def address(self) -> str:
-        """As people write it, with the port that was really bound."""
-        if self._path is not None:
-            return self.settings.address
-        host = self.socket.getsockname()[0]
-        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
-
-    def apply_mode(self) -> None:
-        """Give a Unix socket's file the mode and group that the settings now ask for.
+    def change(self, settings: ListenSettings) -> None:
+        """Take over other settings of the same address: a Unix socket's file gets their mode and group.
 
         Raises:
-            ConfigurationError: When it cannot be done.
+            ConfigurationError: When that cannot be done; the settings are not taken over.
         """
         if self._path is not None:
-            _own(self._path, self.settings)
+            _own(self._path, settings)
+        self.settings = settings
 
     def close(self) -> None:
         """Close the socket, and unlink its file if it is still ours. Idempotent."""
@@ -95,7 +91,7 @@ def _bind_tcp(settings: ListenSettings) -> Listener:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, int(port)))
-        sock.listen(_BACKLOG)
+        sock.listen(BACKLOG)
         sock.setblocking(False)
     except OSError as error:
         sock.close()
@@ -159,7 +155,7 @@ def _listening(path: str, settings: ListenSettings) -> socket.socket:
         finally:
             os.umask(before)
         _own(path, settings)
-        sock.listen(_BACKLOG)
+        sock.listen(BACKLOG)
         sock.setblocking(False)
     except OSError as error:
         sock.close()

@@ -1,10 +1,13 @@
 """How an answer's bytes reach the client's socket: two ways that must agree byte for byte in meaning.
 
 `DirectWire` writes the head and the body straight to the connection's transport, a whole answer in one
-write. It leans on semi-private behaviour of aiohttp's server, in this file only and with aiohttp's minor
-version pinned: that a handler's result needs no more than `prepare`, `write_eof` and `keep_alive`, and
-that requests of one connection are handled one after the other. `PlainWire` goes through aiohttp's
-responses, and also serves what is rare: HEAD, HTTP/1.0, upgrades.
+write. It leans on semi-private behaviour of aiohttp's server, here and in `connection` only and with
+aiohttp's minor version pinned: that a handler's result needs no more than `prepare`, `write_eof` and
+`keep_alive`, and that requests of one connection are handled one after the other. `PlainWire` goes
+through aiohttp's responses, and also serves what is rare: HEAD and HTTP/1.0.
+
+Both close the connection after an answer when it is `leaving`, asked when the answer ends: a drain may
+have begun meanwhile.
 
 A broken stream is ended without the last chunk and the connection closed with FIN after everything was
 flushed, never with RST, which would discard the error event.
@@ -14,14 +17,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from aiohttp import web
+from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11
 
 from sidecar.model.settings import Wire as WireSetting
 
-__all__ = ["DirectWire", "PlainWire", "ResponseWire", "wire_for"]
+if TYPE_CHECKING:
+    from sidecar.server.connection import Connection
+
+__all__ = ["DirectWire", "PlainWire", "ResponseWire", "WholeResponse", "encode_head", "wire_for"]
 
 Headers = Sequence[tuple[str, str]]
 
@@ -52,6 +59,14 @@ def wire_for(request: web.BaseRequest, setting: WireSetting) -> ResponseWire:
     return PlainWire(request)
 
 
+def encode_head(status: int, headers: Headers, framing: str, *, close: bool) -> bytes:
+    """The head of a response, its empty line included; `framing` is a line of its own."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    connection = "connection: close\r\n" if close else ""
+    date = f"date: {rfc822_formatted_time()}\r\n"
+    return f"{_STATUS_LINES[status]}{lines}{framing}{date}{connection}\r\n".encode("latin-1")
+
+
 class _Written:
     """What aiohttp's server is handed when the response is already written."""
 
@@ -72,50 +87,49 @@ class _Written:
 class DirectWire:
     """Straight to the transport."""
 
-    __slots__ = ("_keep_alive", "_protocol", "_request", "_status")
+    __slots__ = ("_connection", "_keep_alive", "_request", "_status")
 
     def __init__(self, request: web.BaseRequest) -> None:
         self._request = request
-        self._protocol = request.protocol
+        self._connection = _connection_of(request)
         self._keep_alive = request.keep_alive
         self._status = 0
 
     async def whole(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> web.StreamResponse:
         """Send a complete response; `close` ends the connection after it."""
-        self._status = status
-        self._keep_alive = self._keep_alive and not close
-        head = self._head(headers, f"content-length: {len(body)}\r\n")
-        self._send(head + body)
-        if self._protocol.writing_paused:
-            await self._protocol._drain_helper()
+        if close or self._connection.leaving:
+            self._keep_alive = False
+        self._begin(status, headers, f"content-length: {len(body)}\r\n", body)
+        if self._connection.writing_paused:
+            await self._connection._drain_helper()
         return self._written()
 
     async def begin(self, status: int, headers: Headers, first: bytes) -> None:
         """Send the head of a stream and its first bytes; may be called once."""
-        self._status = status
-        head = self._head(headers, "transfer-encoding: chunked\r\n")
-        self._send(b"%b%x\r\n%b\r\n" % (head, len(first), first) if first else head)
-        if self._protocol.writing_paused:
-            await self._protocol._drain_helper()
+        chunk = b"%x\r\n%b\r\n" % (len(first), first) if first else b""
+        self._begin(status, headers, "transfer-encoding: chunked\r\n", chunk)
+        if self._connection.writing_paused:
+            await self._connection._drain_helper()
 
     async def write(self, data: bytes) -> None:
         """Send more; waits while the client is slow."""
         self._send(b"%x\r\n%b\r\n" % (len(data), data))
-        if self._protocol.writing_paused:
-            await self._protocol._drain_helper()
+        if self._connection.writing_paused:
+            await self._connection._drain_helper()
 
     async def end(self, *, complete: bool) -> web.StreamResponse:
         """End the stream; an incomplete one without the mark of a complete one."""
         if complete:
             self._send(b"0\r\n\r\n")
-        else:
+        if not complete or self._connection.leaving:
             self._keep_alive = False
         return self._written()
 
-    def _head(self, headers: Headers, framing: str) -> bytes:
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
-        connection = "" if self._keep_alive else "connection: close\r\n"
-        return f"{_STATUS_LINES[self._status]}{lines}{framing}{connection}\r\n".encode("latin-1")
+    def _begin(self, status: int, headers: Headers, framing: str, body: bytes) -> None:
+        self._status = status
+        head = encode_head(status, headers, framing, close=not self._keep_alive)
+        self._request.writer.output_size = len(head)  # lets aiohttp know that no error page can follow
+        self._send(head + body)
 
     def _send(self, data: bytes) -> None:
         transport = self._request.transport
@@ -128,10 +142,29 @@ class DirectWire:
         return cast(web.StreamResponse, _Written(self._status, keep_alive=self._keep_alive))
 
 
+def _connection_of(request: web.BaseRequest) -> Connection:
+    return cast("Connection", request.protocol)
+
+
+class WholeResponse(web.Response):
+    """A complete response that does not tell what software sent it."""
+
+    def __init__(self, status: int, headers: Headers, body: bytes) -> None:
+        super().__init__(status=status, headers=list(headers), body=body)
+
+    async def _prepare_headers(self) -> None:
+        await super()._prepare_headers()
+        del self.headers["Server"]
+
+
 class _Stream(web.StreamResponse):
     """A stream whose end can be left out."""
 
     complete = True
+
+    async def _prepare_headers(self) -> None:
+        await super()._prepare_headers()
+        del self.headers["Server"]
 
     async def write_eof(self, data: bytes = b"") -> None:
         """End the stream if it is complete; else leave the last chunk out."""
@@ -142,17 +175,20 @@ class _Stream(web.StreamResponse):
 class PlainWire:
     """Through aiohttp's own responses."""
 
-    __slots__ = ("_request", "_stream")
+    __slots__ = ("_connection", "_request", "_stream")
 
     def __init__(self, request: web.BaseRequest) -> None:
         self._request = request
+        self._connection = _connection_of(request)
         self._stream: _Stream | None = None
 
     async def whole(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> web.StreamResponse:
         """Send a complete response; `close` ends the connection after it."""
-        response = web.Response(status=status, headers=list(headers), body=body)
-        if close:
+        response = WholeResponse(status, headers, body)
+        if close or self._connection.leaving:
             response.force_close()
+        await response.prepare(self._request)
+        await response.write_eof()
         return response
 
     async def begin(self, status: int, headers: Headers, first: bytes) -> None:
@@ -173,8 +209,9 @@ class PlainWire:
 
     async def end(self, *, complete: bool) -> web.StreamResponse:
         """End the stream; an incomplete one without the mark of a complete one."""
-        assert self._stream is not None
-        if not complete:
-            self._stream.complete = False
-            self._stream.force_close()
-        return self._stream
+        stream = self._stream
+        assert stream is not None
+        stream.complete = complete
+        if not complete or self._connection.leaving:
+            stream.force_close()
+        return stream

@@ -1,0 +1,204 @@
+"""One client's connection: aiohttp's server protocol, with what it lacks at a door that strangers knock at.
+
+- A head has a deadline and a size, however slowly it comes. aiohttp has neither: it bounds each line,
+  and the silence between requests.
+- There is a limit of connections over all doors; one too many is answered 503 and closed.
+- What is no HTTP is answered 400 in the dialect's shape, logged as one line, and never shown again:
+  a broken request may hold a key.
+- A handler that met a client who had left is no error.
+
+Costs a comparison for each read, and one timer for each connection and each head that comes in parts.
+Leans on semi-private attributes of aiohttp's protocol, as `wire` does: the minor version is pinned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+from sidecar.model.failures import Failure, Kind
+from sidecar.model.settings import LimitSettings
+from sidecar.server.intake import new_request_id
+from sidecar.server.peer import peer_uid
+from sidecar.server.refusal import Refusals, refused
+from sidecar.server.wire import WholeResponse, encode_head
+
+__all__ = ["Connection", "Crowd"]
+
+_LINGER_S = 2.0  # a refused body is read this long, because a close with unread bytes would reset the answer away
+
+
+class Crowd:
+    """How many connections there are over all doors."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+class Connection(RequestHandler):
+    """Lives from accept to close.
+
+    Args:
+        server: Whose requests it takes.
+        limits: Those of the moment.
+        crowd: Counts it.
+        refusals: Says no.
+        mine: The connections of the same door; this one enters and leaves by itself.
+    """
+
+    __slots__ = (
+        "_crowd",
+        "_head_bytes",
+        "_head_number",
+        "_head_timer",
+        "_limits",
+        "_mine",
+        "_refusals",
+        "leaving",
+        "peer_uid",
+    )
+
+    def __init__(
+        self,
+        server: web.Server,
+        limits: LimitSettings,
+        crowd: Crowd,
+        refusals: Refusals,
+        mine: set[Connection],
+    ) -> None:
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type] # None is how aiohttp itself is told to write none
+            keepalive_timeout=limits.keepalive_s,
+            max_line_size=limits.max_header_bytes,
+            max_field_size=limits.max_header_bytes,
+            auto_decompress=False,
+            lingering_time=_LINGER_S,
+        )
+        self._limits = limits
+        self._crowd = crowd
+        self._refusals = refusals
+        self._mine = mine
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_number = 0  # which request's head comes in parts
+        self._head_bytes = 0
+        self.leaving = False  # close after the answer under way, or the next one
+        self.peer_uid: int | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is under way, its body included."""
+        return self._request_in_progress or bool(self._messages)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Let it in, unless there are too many."""
+        self._crowd.count += 1
+        self._mine.add(self)
+        if self._crowd.count > self._limits.max_connections:
+            self._one_too_many(cast(asyncio.Transport, transport))
+            return
+        self.peer_uid = peer_uid(cast(asyncio.Transport, transport))
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Its end, whoever ended it."""
+        if self in self._mine:
+            self._mine.discard(self)
+            self._crowd.count -= 1
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came; nearly always whole requests."""
+        super().data_received(data)
+        waiter = self._waiter
+        if waiter is not None and data and not waiter.done():
+            self._head_goes_on(len(data))
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,  # noqa: ARG002 - aiohttp's signature; both follow from the exception
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002
+    ) -> web.StreamResponse:
+        """The answer to what is no HTTP, or to a request that a bug of ours has ended.
+
+        Raises:
+            ConnectionError: When there is nobody to tell, or half an answer was sent.
+        """
+        if isinstance(exc, ConnectionError):
+            raise exc
+        if isinstance(exc, HttpProcessingError):
+            failure = _malformed(exc)
+        else:
+            context = {"message": "a request failed by a bug", "exception": exc}
+            self._loop.call_exception_handler(context)
+            name = type(exc or TimeoutError()).__name__  # the one exception that aiohttp keeps to itself
+            failure = Failure(Kind.INTERNAL, f"the sidecar failed: {name}; its log tells more")
+        if request.writer.output_size > 0:
+            raise ConnectionError("a part of the answer was sent")
+        response = WholeResponse(*self._refusals.told(failure, new_request_id()))
+        response.force_close()
+        return response
+
+    def _expect_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+        self._head_timer = self._loop.call_later(self._limits.header_timeout_s, self._head_is_late)
+
+    def _head_goes_on(self, size_bytes: int) -> None:
+        """What came did not complete a head."""
+        if self._head_number != self._request_count:
+            self._head_number = self._request_count
+            self._head_bytes = 0
+            self._expect_head()
+        self._head_bytes += size_bytes
+        if self._head_bytes > self._limits.max_header_bytes:
+            most_bytes = self._limits.max_header_bytes
+            self._turn_away(refused(431, f"the head is larger than {most_bytes} bytes (limits.max_header)"))
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        waiter = self._waiter
+        if self._head_number != self._request_count or waiter is None or waiter.done():
+            return
+        if not self._head_bytes:  # a client that never spoke would take an answer for one to its first request
+            self.force_close()
+            return
+        patience_s = self._limits.header_timeout_s
+        self._turn_away(refused(408, f"the head took longer than {patience_s:g} s (limits.header_timeout)"))
+
+    def _turn_away(self, failure: Failure) -> None:
+        if self.transport is not None:
+            self.transport.write(self._told(failure))
+        self.force_close()
+
+    def _one_too_many(self, transport: asyncio.Transport) -> None:
+        most = self._limits.max_connections
+        message = f"there are {most} connections already (limits.max_connections); use fewer, and keep them open"
+        transport.write(self._told(Failure(Kind.NO_TARGET, message, retry_after_s=1.0)))
+        transport.close()
+
+    def _told(self, failure: Failure) -> bytes:
+        status, headers, body = self._refusals.told(failure, new_request_id())
+        return encode_head(status, headers, f"content-length: {len(body)}\r\n", close=True) + body
+
+
+def _malformed(error: HttpProcessingError) -> Failure:
+    """What was wrong, without what was sent."""
+    if isinstance(error, LineTooLong):
+        return refused(431, "a line of the request's head is too long (limits.max_header)")
+    reason = error.message.partition("\n")[0].rstrip(":") or "bad request"
+    quoted = any(mark in reason for mark in ("'", '"'))
+    return refused(400, "the request is not valid HTTP" if quoted else f"the request is not valid HTTP: {reason[:100]}")

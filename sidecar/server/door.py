@@ -1,0 +1,104 @@
+"""One listener that is served, from its first connection to its last; knows nothing of what is answered.
+
+It closes in two steps, for a request must not be lost on the way out. First it stops accepting: whoever
+is connected gets this or one more answer, with `connection: close`. Then, when no request is under way
+or the patience is over, it closes what is left and waits until the last bytes have gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+
+from aiohttp import web
+
+from sidecar.manager import LLMManager
+from sidecar.model.settings import LimitSettings
+from sidecar.server.connection import Connection, Crowd
+from sidecar.server.listen import BACKLOG, Listener, is_tcp
+from sidecar.server.refusal import Refusals
+
+__all__ = ["Door", "Hall"]
+
+_LOOK_S = 0.02
+
+
+class Hall:
+    """What all doors of a daemon share.
+
+    Args:
+        manager: Gives the limits and the log.
+    """
+
+    def __init__(self, manager: LLMManager) -> None:
+        self._manager = manager
+        self.refusals = Refusals(manager)
+        self.crowd = Crowd()
+
+    @property
+    def limits(self) -> LimitSettings:
+        """Those in force, for a connection that comes now."""
+        return self._manager.snapshot.settings.limits
+
+
+class Door:
+    """One listener that is served.
+
+    Args:
+        listener: Bound; owned from now on.
+        server: Answers its requests.
+        hall: What all doors share.
+    """
+
+    def __init__(self, listener: Listener, server: web.Server, hall: Hall) -> None:
+        self.listener = listener
+        self._server = server
+        self._hall = hall
+        self._connections: set[Connection] = set()
+        self._accepting: asyncio.Server | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is under way here."""
+        return any(connection.busy for connection in self._connections)
+
+    async def open(self) -> None:
+        """Begin to accept."""
+        loop = asyncio.get_running_loop()
+        sock = self.listener.socket
+        if is_tcp(self.listener.settings):
+            self._accepting = await loop.create_server(self._connection, sock=sock, backlog=BACKLOG)
+        else:
+            self._accepting = await loop.create_unix_server(self._connection, sock=sock, backlog=BACKLOG)
+
+    def stop_accepting(self) -> None:
+        """No new connections; each that is open ends after its next answer. Idempotent.
+
+        One that is idle is not closed yet: its client may be about to send, and would lose that request.
+        """
+        if self._accepting is not None:
+            self._accepting.close()
+            self._accepting = None
+        self.listener.close()
+        for connection in self._connections:
+            connection.leaving = True
+
+    async def drained(self, timeout_s: float) -> None:
+        """Wait until no request is under way, but not longer than that."""
+        until = monotonic() + timeout_s
+        while self.busy and monotonic() < until:  # noqa: ASYNC110 - an event per request would cost every request
+            await asyncio.sleep(_LOOK_S)
+
+    async def close(self, timeout_s: float) -> None:
+        """Close every connection, once what was written to it has left; after that time, whatever is left."""
+        self.stop_accepting()
+        until = monotonic() + timeout_s
+        self._server.pre_shutdown()
+        # aiohttp takes 0 for "wait for ever".
+        await self._server.shutdown(max(timeout_s, _LOOK_S))
+        while self._connections and monotonic() < until:  # noqa: ASYNC110 - once in the life of a door
+            await asyncio.sleep(_LOOK_S)
+
+    def _connection(self) -> Connection:
+        hall = self._hall
+        return Connection(self._server, hall.limits, hall.crowd, hall.refusals, self._connections)

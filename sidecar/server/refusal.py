@@ -1,0 +1,74 @@
+"""Why a request, or a whole connection, is not let in: told to the client in its dialect, and to the log.
+
+One line of the log for each, until a second has seen too many of them. What a client sent is never
+trusted to be text: a path may hold any bytes, a query a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sidecar.dialects.openai_errors import encode_failure
+from sidecar.manager import LLMManager
+from sidecar.manager.headers import reply_headers
+from sidecar.model.failures import Failure, Kind
+
+__all__ = ["Refusals", "refused"]
+
+_PATH_CHARS = 200
+
+
+def refused(status: int, message: str) -> Failure:
+    """The failure of a request that is not right in itself."""
+    return Failure(Kind.INVALID_REQUEST, message.encode("utf-8", "backslashreplace").decode(), status=status)
+
+
+class Refusals:
+    """Says no for a manager's doors; lives as long as they.
+
+    Args:
+        manager: Whose log and generation they are.
+    """
+
+    def __init__(self, manager: LLMManager) -> None:
+        self._manager = manager
+
+    def told(
+        self,
+        failure: Failure,
+        request_id: str,
+        *,
+        method: str | None = None,
+        path: str | None = None,
+        extra: Sequence[tuple[str, str]] = (),
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        """The status, headers and body of the answer; writes the line.
+
+        Args:
+            failure: Why; also the status.
+            request_id: Ours, or the client's.
+            method: None when the head could not be read.
+            path: The same; without its query.
+            extra: More headers.
+        """
+        status = failure.client_status
+        log = self._manager.log
+        if not log.limited("request.refused"):
+            log.event(
+                "warning",
+                "request.refused",
+                request_id=request_id,
+                method=method,
+                path=path[:_PATH_CHARS] if path else path,
+                status=status,
+                error=failure.message,
+            )
+        body, content_type = encode_failure(failure)
+        headers = reply_headers(
+            request_id,
+            content_type,
+            (),
+            generation=self._manager.snapshot.generation,
+            retry_after_s=failure.retry_after_s,
+        )
+        return status, [*headers, *extra], body
