@@ -20,12 +20,17 @@ __all__ = [
     "FailurePercentage",
     "HealthMode",
     "HealthSettings",
+    "HedgeSettings",
+    "HoldSettings",
     "LimitSettings",
     "ListenSettings",
     "LogSettings",
     "OpenTime",
     "RateLimitSettings",
+    "Rescue",
     "Settings",
+    "StreamMode",
+    "StreamSettings",
     "Timeouts",
     "Wire",
 ]
@@ -62,6 +67,45 @@ class Wire(StrEnum):
 
     DIRECT = "direct"
     PLAIN = "plain"
+
+
+class StreamMode(StrEnum):
+    """When the first bytes of a stream go to the client, after which no target can answer unnoticed."""
+
+    LIVE = "live"  # with the first content
+    HOLD = "hold"  # a little later: what breaks at once still fails over
+    BUFFER = "buffer"  # with the last: all of it, or another target
+
+
+class Rescue(StrEnum):
+    """What is done when a stream breaks after its first bytes went to the client."""
+
+    OFF = "off"  # an error event
+    CONTINUE = "continue"  # another target is asked to go on where it broke
+
+
+class HoldSettings(msgspec.Struct, frozen=True):
+    """How long `stream: hold` holds: until so many events of content have come, or so much time has passed."""
+
+    events: int = 8
+    time_s: float = 0.5
+
+
+class HedgeSettings(msgspec.Struct, frozen=True):
+    """Asking a second target of the same pool when the first is late; the first content wins."""
+
+    after_s: float | None = None  # None: the 95th percentile of the target's own first-content times
+    max_extra_load: float = 5.0  # percent of requests
+
+
+class StreamSettings(msgspec.Struct, frozen=True):
+    """How streams are given to the client."""
+
+    mode: StreamMode = StreamMode.LIVE
+    hold: HoldSettings = HoldSettings()
+    rescue: Rescue = Rescue.OFF
+    sse_keepalive_s: float | None = None  # comments while waiting for the first content; None: none
+    hedge: HedgeSettings | None = None  # None: off
 
 
 class AutoLimit(msgspec.Struct, frozen=True):
@@ -156,6 +200,7 @@ class HealthSettings(msgspec.Struct, frozen=True):
     fall: int = 3
     rise: int = 2
     jitter: float = 0.2
+    completions_per_day: int = 100  # of mode `completion`: each costs a token; then only a connection is tried
 
 
 class ListenSettings(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from sidecar.model.settings import (
     BreakerSettings,
     HealthSettings,
     Settings,
+    StreamSettings,
     Timeouts,
 )
 
@@ -189,6 +190,7 @@ class Route(msgspec.Struct, frozen=True):
     chain: tuple[Pool, ...]
     timeouts: Timeouts = Timeouts()
     attempts: AttemptSettings = AttemptSettings()
+    stream: StreamSettings = StreamSettings()
     fallback_on: frozenset[str] = frozenset()  # kinds that stop elsewhere and fall back here
     strict: bool = False  # a `provider/model` asked for by name: that target only
     minted: bool = False  # holds a target that only a client's text named
@@ -208,6 +210,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     settings: Settings
     timeouts: Timeouts = Timeouts()  # the top level's, for strict names
     attempts: AttemptSettings = AttemptSettings()
+    stream: StreamSettings = StreamSettings()
     source: str = ""  # where it came from, for people: a path, "environment", "embedded"
     digest: str = ""  # SHA-256 of the texts it was compiled from
     warnings: tuple[str, ...] = ()
