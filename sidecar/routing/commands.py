@@ -104,6 +104,7 @@ class End(msgspec.Struct, frozen=True):
     duration_s: float
     failure: Failure | None = None
     head: bool = False  # a response head had come
+    rescuable: bool = False  # a committed stream broke after text that another target can go on with
 
 
 class Elapsed(msgspec.Struct, frozen=True):

@@ -8,7 +8,9 @@ of both. The rules, each in one place below:
   budget, and soon (`_Run.retry_wait`). A target that said when, is asked then: the request that waits
   for it owns the probe of its breaker.
 - Another target is asked at once: failing over moves load, and does not multiply it.
-- After the first content there is no going back: a break is told as a break.
+- After the first content there is no going back. A break is told as a break, unless another target may
+  go on from there (`_Run.rescue`): once in a request, and what the client is told, if that fails too, is
+  the break.
 - Of many failures the client is told the one that tells most (`_Run.verdict`).
 
 Every slot is freed when the attempt ends, or when the generator is closed, which is what happens when
@@ -24,6 +26,7 @@ import msgspec
 from sidecar.model.failures import POLICY, Failure, Kind, Next
 from sidecar.model.records import Selection
 from sidecar.model.request import Call
+from sidecar.model.settings import Rescue
 from sidecar.model.topology import Route
 from sidecar.routing import limits as deadlines
 from sidecar.routing.backoff import Rng, retry_wait
@@ -37,7 +40,7 @@ __all__ = ["failover"]
 
 _RELAY = Relay()
 _SAME, _STOP = Next.SAME, Next.STOP
-_PANIC, _RETRY = Selection.PANIC, Selection.RETRY
+_PANIC, _RETRY, _RESCUE = Selection.PANIC, Selection.RETRY, Selection.RESCUE
 _ATTEMPTS_MIN, _ATTEMPTS_MAX = 3, 6  # of `auto`
 _TOLD_WITH_RETRY_AFTER = (429, 503)
 
@@ -72,18 +75,18 @@ def failover(
                 run.succeed(event)
                 return
             run.fail(event, failure)
-            if committed:
-                yield Answer(failure, committed=True)
-                return
             now = event.now
+            if committed:
+                choice = run.rescue(event, failure)
+                continue
             wait_s = run.retry_wait(failure, now)
             if wait_s is not None:
                 now = (yield Wait(wait_s, run.plan.take_skipped())).now
                 choice = run.again(wait_s, now) or run.another(failure, now)
             else:
                 choice = run.another(failure, now)
-        verdict = run.verdict(now)
-        yield Answer(verdict, skipped=run.plan.take_skipped())
+        broken = run.broken
+        yield Answer(broken or run.verdict(now), committed=broken is not None, skipped=run.plan.take_skipped())
     finally:
         run.release()
 
@@ -109,6 +112,7 @@ class _Run:
         "_started",
         "_total_at",
         "_total_is_clients",
+        "broken",
         "plan",
     )
 
@@ -144,6 +148,7 @@ class _Run:
         self._retries = 0  # at the target asked last
         self._backoff_s: float | None = None  # waited for the next attempt
         self._failures: list[Failure] = []
+        self.broken: Failure | None = None  # how a committed stream broke
         self.plan = Plan(route, call, book, balances)
         budget.deposit(now)
 
@@ -168,7 +173,8 @@ class _Run:
             last=last,
         )
         backoff_s, self._backoff_s = self._backoff_s, None
-        return Try(choice.target, choice.selection, self._number, limits, before, backoff_s, plan.take_skipped())
+        selection = choice.selection if self.broken is None else _RESCUE
+        return Try(choice.target, selection, self._number, limits, before, backoff_s, plan.take_skipped())
 
     def hear(self, event: Content) -> None:
         """The first content has come: the target has shown its speed, if not yet that it finishes."""
@@ -273,6 +279,14 @@ class _Run:
             return None
         self._retries = 0
         return self.plan.next(now)
+
+    def rescue(self, event: End, failure: Failure) -> Choice | None:
+        """The target that goes on where a committed stream broke, if one may."""
+        first_break = self.broken is None
+        self.broken = self.broken or failure
+        if not first_break or not event.rescuable or self._route.stream.rescue is not Rescue.CONTINUE:
+            return None
+        return self.another(failure, event.now)
 
     def _has_time(self, now: float) -> bool:
         return self._total_at - now >= self._route.attempts.min_attempt_time_s
