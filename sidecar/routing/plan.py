@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from sidecar.model.failures import POLICY, Failure, Kind
 from sidecar.model.records import Selection
 from sidecar.model.request import Call, Needs
-from sidecar.model.topology import Member, Operation, Pool, Route, Target
+from sidecar.model.topology import Member, Operation, Pool, Provider, Route, Target
 from sidecar.routing.balance import Balances, Candidate, rendezvous
 from sidecar.routing.commands import Skipped
 from sidecar.routing.health import AdminState, BreakerState, HealthBook, TargetState
@@ -25,7 +25,7 @@ from sidecar.routing.health import AdminState, BreakerState, HealthBook, TargetS
 __all__ = ["Choice", "Plan", "drained", "unfit"]
 
 _READY = AdminState.READY
-_EMBEDDINGS = Operation.EMBEDDINGS
+_COMPLETIONS, _EMBEDDINGS = Operation.COMPLETIONS, Operation.EMBEDDINGS
 _PRIMARY, _FALLBACK = Selection.PRIMARY, Selection.FALLBACK
 _SHOWN_MAX = 8  # targets named in a message
 _SHOWN_CHARS_MAX = 100
@@ -184,8 +184,7 @@ class Plan:
 
     def _obstacle(self, target: Target, state: TargetState, now: float) -> str | None:
         """Why this request may not begin here now, or None."""
-        paths = target.provider.paths
-        if self._is_particular or (self._call.operation not in paths and paths):
+        if self._is_particular or not _offers(target.provider, self._call.operation):
             return self._lack(target) or state.refusal(now)
         return state.refusal(now)
 
@@ -228,7 +227,7 @@ class Plan:
 def unfit(target: Target, operation: Operation, needs: Needs) -> str | None:
     """What the target is known to lack for such a request, or None; what is not known is not held against it."""
     provider = target.provider
-    if operation not in provider.paths and provider.paths:
+    if not _offers(provider, operation):
         return f"no {operation}"
     if not (needs.tools or needs.images):
         return None
@@ -236,6 +235,12 @@ def unfit(target: Target, operation: Operation, needs: Needs) -> str | None:
     if needs.tools and facts.tools is False:
         return "no tools"
     return "no images" if needs.images and facts.images is False else None
+
+
+def _offers(provider: Provider, operation: Operation) -> bool:
+    """Whether it has the operation, or one that it can be asked by; one that names none is not known to lack any."""
+    paths = provider.paths
+    return operation in paths or not paths or (operation is _COMPLETIONS and Operation.CHAT in paths)
 
 
 def drained(member: Member, state: TargetState) -> str | None:

@@ -142,7 +142,13 @@ def test_who_lacks_what_is_needed_is_not_asked() -> None:
     assert played(world, needs=Needs(tools=True)) == ["b/m"]
     assert played(world, needs=Needs(images=True)) == ["b/m"]
     assert played(world, operation=Operation.EMBEDDINGS) == ["a/m"]
-    assert played(world, operation=Operation.COMPLETIONS) == []
+
+
+def test_completions_are_asked_of_whoever_chats() -> None:
+    mute = Target(provider("mute", paths={Operation.EMBEDDINGS: "/embeddings"}), "m")
+    world = World(chain(mute, target("b/m")))
+    assert played(world, operation=Operation.COMPLETIONS) == ["b/m"]
+    assert played(World(chain(mute)), operation=Operation.COMPLETIONS) == []
 
 
 def test_nobody_capable_is_the_requests_own_error_and_names_who_lacks_what() -> None:
