@@ -9,7 +9,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
@@ -120,10 +120,6 @@ class Admin:
         while line := _line(response.readline):
             yield line
 
-    def close(self) -> None:
-        """End the connection."""
-        self._connection.close()
-
     def _silent(self, error: Exception) -> Failed:
         why = "it took too long" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
         return Failed(UNREACHABLE, f"{self.address}: the daemon does not answer: {why}")
@@ -158,17 +154,14 @@ def opened(named: str | None, environ: Mapping[str, str], *, timeout_s: float = 
     """
     tried = []
     for address in (named,) if named else _candidates(environ):
-        connection = _connection(address, timeout_s)
-        try:
-            connection.connect()
-        except OSError as error:
-            tried.append(f"{address}: {error.strerror or error}{_remedy(error)}")
-            continue
-        try:
+        with closing(_connection(address, timeout_s)) as connection:
+            try:
+                connection.connect()
+            except OSError as error:
+                tried.append(f"{address}: {error.strerror or error}{_remedy(error)}")
+                continue
             yield Admin(address, connection)
-        finally:
-            connection.close()
-        return
+            return
     looked = "".join(f"\n  {each}" for each in tried)
     raise Failed(
         UNREACHABLE,

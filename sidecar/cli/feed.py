@@ -46,8 +46,8 @@ def news(line: bytes, since: str) -> str | None:
 
 def _attempt(record: dict[str, Any]) -> str:
     target = record.get("target") or record.get("provider") or "-"
-    route = f"{record['route']} #{record['attempt']}" if record.get("route") and record.get("attempt") else ""
-    parts = [record.get("selection") or "", route or record.get("operation") or ""]
+    number = f" #{record['attempt']}" if record.get("attempt") else ""
+    parts = [record.get("selection") or "", f"{record.get('route') or record.get('operation') or ''}{number}"]
     return _line(record, target, [*parts, *_explained(record)])
 
 
@@ -83,7 +83,7 @@ def _line(record: dict[str, Any], target: str, parts: list[str]) -> str:
 
 def _event(record: dict[str, Any]) -> str:
     keys = {key: value for key, value in record.items() if key not in ("ts", "level", "event")}
-    said = "  ".join(f"{key}={_value(value)}" for key, value in keys.items())
+    said = " ".join(f"{key}={_value(value)}" for key, value in keys.items())
     name = paint(str(record.get("event")), _LEVELS.get(record.get("level", ""), "cyan"))
     return f"{_time(record)}  {name}  {cut(said, _EVENT_CHARS)}"
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
-from sidecar.cli.tables import Cell, show
+from sidecar.cli.tables import Cell, columns, show
 from sidecar.cli.terminal import count, cut, paint, printable, say, span
 
 __all__ = ["show_plan", "show_status"]
@@ -17,6 +17,9 @@ _STATES: Mapping[str, str] = MappingProxyType(
 )  # any other keeps requests away
 _HEALTH: Mapping[str, str] = MappingProxyType({"healthy": "green", "unhealthy": "red", "unknown": "dim"})
 _WHY_CHARS = 120
+_WIDE_COLUMNS = 130  # below it, why stands under the target, and the columns that explain no outage are left out
+_FACTS = ("NEXT TRY", "LAST OK", "HEALTH")
+_NUMBERS = ("IN FLIGHT", "WEIGHT", "FIRST TOKEN P50")
 _NEXT = {"half_open": "next request", "unhealthy": "next check"}
 
 
@@ -36,13 +39,7 @@ def show_status(status: dict[str, Any], stats: dict[str, Any]) -> None:
     else:
         say(paint(f"{count(len(targets), 'target')}, all available", "green"))
     say()
-    rows = sorted(_targets(targets, _first_tokens(stats)), key=lambda row: row[0])
-    show(
-        ("TARGET", "STATE", "WHY", "LAST OK", "NEXT TRY", "HEALTH", "IN FLIGHT", "WEIGHT", "FIRST TOKEN P50"),
-        [cells for _, cells in rows],
-        wraps="WHY",
-        right=("IN FLIGHT", "WEIGHT", "FIRST TOKEN P50"),
-    )
+    _show_targets(targets, _first_tokens(stats))
     say()
     routes = [(name, route["chain"], ", ".join(route["balance"])) for name, route in status["routes"].items()]
     show(("ROUTE", "CHAIN", "BALANCE"), routes, wraps="CHAIN")
@@ -76,6 +73,16 @@ def _since(moment: str | None) -> str:
     return f" since {moment[11:19]} UTC ({span(max(0.0, ago.total_seconds()))})"
 
 
+def _show_targets(targets: Mapping[str, dict[str, Any]], first_tokens: Mapping[str, float | None]) -> None:
+    """One row for each: first what gets no requests, then what is not well, then the rest."""
+    rows = sorted(targets.items(), key=lambda item: _rank(item[1]))
+    if columns() < _WIDE_COLUMNS:
+        show(("TARGET", "STATE", *_FACTS), [_narrow(key, target) for key, target in rows], wraps="TARGET")
+        return
+    cells = [_wide(key, target, first_tokens.get(key)) for key, target in rows]
+    show(("TARGET", "STATE", "WHY", *_FACTS, *_NUMBERS), cells, wraps="WHY", right=_NUMBERS)
+
+
 def _first_tokens(stats: dict[str, Any]) -> dict[str, float | None]:
     return {
         key: told["first_token_s"]["p50"]
@@ -84,30 +91,32 @@ def _first_tokens(stats: dict[str, Any]) -> dict[str, float | None]:
     }
 
 
-def _targets(
-    targets: Mapping[str, dict[str, Any]], first_tokens: Mapping[str, float | None]
-) -> Iterator[tuple[int, list[Cell]]]:
-    """A row for each, with how far up it belongs: what gets no requests, what is not well, the rest."""
-    for key, target in targets.items():
-        state = _state(target)
-        well = state == "closed"
-        success = target["last_success_s_ago"]
-        health = target["health"]
-        weight = target["weight"]
-        yield (
-            0 if target["refusal"] else 2 if well else 1,
-            [
-                key,
-                (state, _STATES.get(state, "red")),
-                "" if well else _why(target),
-                "never" if success is None else f"{span(success)} ago",
-                _next_try(state, target["open_for_s"]),
-                (health, _HEALTH.get(health, "")),
-                str(target["in_flight"]),
-                "" if weight is None else f"{weight:g}",
-                span(first_tokens.get(key)),
-            ],
-        )
+def _rank(target: dict[str, Any]) -> int:
+    if target["refusal"]:
+        return 0
+    return 2 if _state(target) == "closed" else 1
+
+
+def _narrow(key: str, target: dict[str, Any]) -> list[Cell]:
+    why = _why(target)
+    return [f"{key}\n  {why}" if why else key, *_facts(target)]
+
+
+def _wide(key: str, target: dict[str, Any], first_token_s: float | None) -> list[Cell]:
+    state, *others = _facts(target)
+    weight = "" if target["weight"] is None else f"{target['weight']:g}"
+    return [key, state, _why(target), *others, str(target["in_flight"]), weight, span(first_token_s)]
+
+
+def _facts(target: dict[str, Any]) -> list[Cell]:
+    """State, next try, last success, health."""
+    state, success, health = _state(target), target["last_success_s_ago"], target["health"]
+    return [
+        (state, _STATES.get(state, "red")),
+        _next_try(state, target["open_for_s"]),
+        "never" if success is None else f"{span(success)} ago",
+        (health, _HEALTH.get(health, "")),
+    ]
 
 
 def _state(target: dict[str, Any]) -> str:
@@ -120,7 +129,9 @@ def _state(target: dict[str, Any]) -> str:
 
 
 def _why(target: dict[str, Any]) -> str:
-    """The kind of the failure and what was said; else what keeps requests away."""
+    """The kind of the failure and what was said, else what keeps requests away; nothing for one that is well."""
+    if _state(target) == "closed":
+        return ""
     reason = target["reason"] or str(target["refusal"] or "").partition(": ")[2]
     return cut(": ".join(filter(None, (reason, target["last_error"]))), _WHY_CHARS)
 
@@ -137,8 +148,9 @@ def show_plan(plan: dict[str, Any]) -> None:
     say(f"{printable(plan['model'])} -> route {printable(plan['route'])}{strict}")
     say()
     rows: list[list[Cell]] = []
+    first = next((row["pool"] for row in plan["targets"] if not row["skipped"]), None)
     for number, row in enumerate(plan["targets"], 1):
-        verdict: Cell = (f"skipped: {row['skipped']}", "red") if row["skipped"] else ("asked", "green")
+        verdict: Cell = _verdict(row, first)
         share = f"{row['share']:.0%}"
         rows.append([str(number), row["pool"], row["target"], f"{row['weight']:g}", share, verdict, row["breaker"]])
     show(("", "POOL", "TARGET", "WEIGHT", "SHARE", "NOW", "BREAKER"), rows, wraps="NOW", right=("WEIGHT", "SHARE"))
@@ -148,3 +160,9 @@ def show_plan(plan: dict[str, Any]) -> None:
                 "nothing is available: a request would be answered 503 or 429 at once, or tried as a last resort", "red"
             )
         )
+
+
+def _verdict(row: dict[str, Any], first: str | None) -> Cell:
+    if row["skipped"]:
+        return f"skipped: {row['skipped']}", "red"
+    return ("asked", "green") if row["pool"] == first else "fallback"

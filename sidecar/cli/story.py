@@ -48,13 +48,9 @@ def _fails_over(stage: Stage) -> None:
     _show_request("fragile", stage)
     answer = _expect(stage.ask("fragile"), "beta/ok")
     _line(f"{_who(answer)} in {span(answer.duration_s)}; the app saw no error. The log says why, a line for each try:")
-    lines: list[bytes] = []
-
-    def logged() -> bool:
-        lines[:] = stage.events("attempt", request_id=answer.request_id)
-        return len(lines) >= 2
-
-    stage.happens(logged, _SOON_S)
+    # The line of the request follows those of its attempts.
+    stage.happens(lambda: bool(stage.events("request", request_id=answer.request_id)), _SOON_S)
+    lines = stage.events("attempt", request_id=answer.request_id)
     for line in lines:
         _line(f"  {told(line)}")
     tries = [(record["target"], record["outcome"]) for record in map(json.loads, lines)]

@@ -14,11 +14,16 @@ from rich.text import Text
 
 from sidecar.cli.terminal import has_colour, printable
 
-__all__ = ["Cell", "show"]
+__all__ = ["Cell", "columns", "show"]
 
 Cell = str | tuple[str, str]  # a text, or a text and its style
 
 _PIPE_COLUMNS = 1000
+
+
+def columns() -> int:
+    """How many characters fit into a line."""
+    return Console().width if sys.stdout.isatty() else _PIPE_COLUMNS
 
 
 def show(headers: Sequence[str], rows: Iterable[Sequence[Cell]], *, wraps: str = "", right: Sequence[str] = ()) -> None:
@@ -30,7 +35,7 @@ def show(headers: Sequence[str], rows: Iterable[Sequence[Cell]], *, wraps: str =
         wraps: The one column that gives way on a narrow terminal.
         right: Columns of numbers.
     """
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim" if has_colour() else "")
     for header in headers:
         table.add_column(
             header, no_wrap=header != wraps, justify="right" if header in right else "left", overflow="fold"
@@ -38,8 +43,7 @@ def show(headers: Sequence[str], rows: Iterable[Sequence[Cell]], *, wraps: str =
     for row in rows:
         table.add_row(*map(_text, row))
     sys.stdout.flush()
-    terminal = sys.stdout.isatty()
-    console = Console(width=None if terminal else _PIPE_COLUMNS, no_color=not has_colour(), highlight=False)
+    console = Console(width=columns(), no_color=not has_colour(), highlight=False)
     with console.capture() as captured:
         console.print(table)
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
