@@ -1,8 +1,8 @@
-"""One request on its way: from the plan over its attempts to the last byte and the two log lines.
+"""One request on its way: from the plan over its attempts to the last byte.
 
 `Answer.open` walks the failover engine's commands until something can be sent: a whole answer, a
-stream's first content, or the failure that the client is told. The engine decides; this file only
-acts, and writes down what happened. `close` is called once by whoever asked, however it ended.
+stream's first content, or the failure that the client is told. The engine decides, the recorder writes
+down; this file only acts. `close` is called once by whoever asked, however it ended.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ from typing import Any
 import msgspec
 
 from sidecar.dialects.openai_errors import encode_failure, fault_event
+from sidecar.dialects.rescue import Joiner, continuation, delivered_text, rescuable
 from sidecar.manager.headers import reply_headers
+from sidecar.manager.race import Field
+from sidecar.manager.recorder import Recorder
 from sidecar.model.errors import LLMError
 from sidecar.model.failures import Failure, Kind
-from sidecar.model.records import AttemptRecord, Outcome, RequestRecord
+from sidecar.model.records import Outcome, RequestRecord
 from sidecar.model.request import Call
-from sidecar.model.settings import ClientRetries
+from sidecar.model.settings import ClientRetries, Rescue
 from sidecar.model.topology import Route, Snapshot
 from sidecar.observe.log import DebugLogger
 from sidecar.observe.metrics import MetricsCollector
-from sidecar.observe.prices import cost_usd
 from sidecar.routing.balance import Balances
 from sidecar.routing.budget import RetryBudget
 from sidecar.routing.commands import Answer as Told
-from sidecar.routing.commands import Command, Content, Elapsed, End, Event, Relay, Skipped, Try, Wait
+from sidecar.routing.commands import Command, Content, Elapsed, End, Event, Keep, Late, Race, Relay, Try, Wait
 from sidecar.routing.failover import failover
 from sidecar.routing.health import HealthBook
 from sidecar.routing.resolve import Router
@@ -36,6 +38,10 @@ from sidecar.upstream.call import Exchange
 from sidecar.upstream.registry import LLMProviderRegistry
 
 __all__ = ["Answer", "Rooms"]
+
+_EVENT_STREAM = "text/event-stream; charset=utf-8"
+_NO_ROUTE = Failure(Kind.NO_ROUTE, "no route answers this model")
+_MAX_DELIVERED_BYTES = 4 * 1024 * 1024  # of a stream that may have to be rescued; a longer one is not
 
 
 class Rooms(msgspec.Struct, frozen=True):
@@ -63,78 +69,126 @@ class Answer:
         active: Holds every answer that is not closed yet; this one enters and leaves by itself.
     """
 
+    __slots__ = (
+        "_active",
+        "_call",
+        "_closed",
+        "_delivered",
+        "_engine",
+        "_exchange",
+        "_field",
+        "_joiner",
+        "_recorder",
+        "_rooms",
+        "_route",
+        "_stopped",
+        "_try",
+        "_unroutable",
+        "body",
+        "failure",
+        "headers",
+        "status",
+        "streams",
+    )
+
     def __init__(self, rooms: Rooms, call: Call, active: set[Answer]) -> None:
         self._rooms = rooms
         self._call = call
-        self._began = monotonic()
-        self._waited_s = 0.0  # for providers, the client and backoff
-        self._backoff_s = 0.0
+        self._recorder = Recorder(call, rooms.snapshot.generation, rooms.book, rooms.log, rooms.metrics)
         self._engine: Generator[Command, Event, None] | None = None
         self._exchange: Exchange | None = None
         self._try: Try | None = None
         self._route: Route | None = None
+        self._unroutable = _NO_ROUTE
+        try:
+            self._route = self._resolved()
+        except LLMError as error:
+            self._unroutable = error.failure
         self._closed = False
         self._stopped: Failure | None = None
+        self._delivered: bytearray | None = None  # what was sent, while it may have to be gone on from
+        self._joiner: Joiner | None = None
+        self._field: Field | None = None
         self._active = active
         active.add(self)
-        self.attempts: list[dict[str, Any]] = []
         self.status = 0
         self.headers: list[tuple[str, str]] = []
         self.body = b""
         self.streams = False
         self.failure: Failure | None = None
-        self.record = self._request_record()
 
-    async def open(self) -> None:
-        """Try targets until there is something to send. When it is cancelled, call `close` as always."""
-        try:
-            self._route = self._resolved()
-        except LLMError as error:
-            self._tell(error.failure)
-            return
-        self.record.route = self._route.name
-        rooms = self._rooms
-        self._engine = failover(
-            self._route, self._call, rooms.book, rooms.balances, rooms.budget, now=self._began, rng=rooms.rng
-        )
-        command: Command | None = next(self._engine)
-        while command is not None:
-            command = await self._act(command)
+    @property
+    def keepalive_s(self) -> float | None:
+        """How often a stream's client wants to hear something while it waits; None: never."""
+        return self._route.stream.sse_keepalive_s if self._route is not None and self._call.stream else None
 
-    def _resolved(self) -> Route:
-        call, router = self._call, self._rooms.router
-        return router.strict(call.model) if call.strict else router.resolve(call.model, override=call.route)
+    @property
+    def fault(self) -> bytes:
+        """The event that tells of the failure in a stream whose head was sent already."""
+        return fault_event(self.failure, self.attempts) if self.failure is not None else b""
 
-    async def read(self) -> bytes:
-        """The next bytes of a stream; b"" at its end, after which `failure` tells how it ended.
+    @property
+    def record(self) -> RequestRecord:
+        """What the request's line will say."""
+        return self._recorder.request
 
-        A broken stream ends with the dialect's error event; the caller must then end the response
-        without the mark of a complete one.
-        """
-        exchange = self._exchange
-        if exchange is None:
-            return b""
-        data = await exchange.read()
-        if data:
-            return data
-        if exchange.failure is None:
-            await exchange.settle()
-            self._advance(None)
-            return b""
-        return self._break(exchange.failure)
+    @property
+    def attempts(self) -> list[dict[str, Any]]:
+        """Every attempt so far, as the client may see it."""
+        return self._recorder.told
 
     @property
     def targets(self) -> int:
         """How many targets the request's route has."""
         return len(self._route.targets) if self._route is not None else 0
 
+    def promise(self) -> None:
+        """The head of a stream must be sent before anything is known of its answer."""
+        self.status = 200
+        self.headers = reply_headers(
+            self._call.request_id, _EVENT_STREAM, (), generation=self._rooms.snapshot.generation
+        )
+
+    async def open(self) -> None:
+        """Try targets until there is something to send. When it is cancelled, call `close` as always."""
+        rooms, route = self._rooms, self._route
+        if route is None:
+            self._tell(self._unroutable)
+            return
+        self.record.route = route.name
+        self._engine = failover(
+            route, self._call, rooms.book, rooms.balances, rooms.budget, now=monotonic(), rng=rooms.rng
+        )
+        command: Command | None = next(self._engine)
+        while command is not None:
+            command = await self._act(command)
+
+    async def read(self) -> bytes:
+        """The next bytes of a stream; b"" at its end, after which `failure` tells how it ended.
+
+        A broken stream goes on with another target where the route asks for that, or ends with the
+        dialect's error event; the caller must then end the response without the mark of a complete one.
+        """
+        while (exchange := self._exchange) is not None:
+            data = await exchange.read()
+            if data:
+                data = self._passed(data)
+            elif exchange.failure is None:
+                await exchange.settle()
+                self._advance(None)
+                return b""
+            else:
+                data = await self._broken(exchange.failure)
+            if data:
+                return data
+        return b""
+
     def fail_internally(self, error: Exception) -> None:
         """A bug of ours: free what is held, and tell the client what it was without its details."""
         context = {"message": f"request {self._call.request_id} failed by a bug", "exception": error}
         asyncio.get_running_loop().call_exception_handler(context)
         failure = Failure(Kind.INTERNAL, f"the sidecar failed: {type(error).__name__}; its log tells more")
-        if self._exchange is not None:
-            self._log_attempt(Outcome.FAILED, failure)
+        self._abort(Outcome.FAILED, failure)
         self._tell(failure)
 
     def stop(self, failure: Failure) -> None:
@@ -142,10 +196,12 @@ class Answer:
         self._stopped = failure
         if self._exchange is not None:
             self._exchange.stop(failure)
+        if self._field is not None:
+            self._field.stop(failure)
 
     def client_waited(self, seconds: float) -> None:
         """Account time that was spent waiting for the client to take bytes."""
-        self._waited_s += seconds
+        self._recorder.waited(seconds)
 
     def close(self, *, bytes_out: int = 0, gone: bool = False) -> None:
         """Free what is held and write the request's line. Idempotent.
@@ -161,99 +217,125 @@ class Answer:
         if self._engine is not None:
             self._engine.close()
         if self._exchange is not None:
-            self._log_attempt(Outcome.CANCELLED, Failure(Kind.CLIENT_GONE, "the client left"))
             gone = True
-        record = self.record
-        if gone:
-            record.outcome, record.kind, record.status = Outcome.CANCELLED, Kind.CLIENT_GONE, 499
-        record.bytes_out = bytes_out
-        record.duration_s = round(monotonic() - self._began, 6)
-        record.backoff_s = _rounded(self._backoff_s or None)
-        record.overhead_s = round(max(0.0, record.duration_s - self._waited_s), 6)
-        self._rooms.log.request(record)
-        self._rooms.metrics.request(record)
+            self._abort(Outcome.CANCELLED, Failure(Kind.CLIENT_GONE, "the client left"))
+        self._recorder.close(bytes_out=bytes_out, gone=gone)
+
+    def _resolved(self) -> Route:
+        call, router = self._call, self._rooms.router
+        return router.strict(call.model) if call.strict else router.resolve(call.model, override=call.route)
 
     async def _act(self, command: Command) -> Command | None:
         match command:
             case Try():
-                self._log_skipped(command.skipped)
                 return await self._attempt(command)
             case Wait():
-                self._log_skipped(command.skipped)
+                self._recorder.skipped(command.skipped)
                 await asyncio.sleep(command.seconds)
-                self._waited_s += command.seconds
-                self._backoff_s += command.seconds
+                self._recorder.backed_off(command.seconds)
                 return self._send(Elapsed(monotonic()))
             case Told():
-                self._log_skipped(command.skipped)
+                self._recorder.skipped(command.skipped)
                 self._tell(command.failure)
                 return None
             case Relay():
                 self.streams = True
                 return None
+            case Keep() | Race():
+                raise AssertionError(f"{command!r} has its place within a race only")
 
     async def _attempt(self, command: Try) -> Command | None:
         """Ask one target; the engine's next command, or None when there is an answer to send."""
-        self._try = command
+        self._recorder.skipped(command.skipped)
         if self._stopped is not None:
             self._tell(self._stopped)
             return None
+        self._try = command
+        if command.hedge_after_s is not None:
+            return await self._race(command, command.hedge_after_s)
+        self._exchange = exchange = self._exchange_for(command)
+        return self._judged(exchange, command, await exchange.start())
+
+    def _exchange_for(self, command: Try) -> Exchange:
         account = self._rooms.registry.account(command.target.provider)
-        self._exchange = exchange = Exchange(account, command.target.model, self._call, command.limits)
-        failure = await exchange.start()
+        stream = self._route.stream if self._route is not None else self._rooms.snapshot.stream
+        return Exchange(account, command.target.model, self._call, command.limits, stream)
+
+    def _judged(self, exchange: Exchange, command: Try, failure: Failure | None) -> Command | None:
+        """An attempt has its first content, its whole answer, or a failure: what follows."""
         if failure is not None:
             return self._advance(failure)
         self._serve(exchange, command)
         if exchange.streaming:
-            return self._send(Content(monotonic(), exchange.first_token_s or 0.0, exchange.head_s))
+            content = Content(monotonic(), exchange.first_token_s or 0.0, exchange.head_s, command.number)
+            return self._send(content)
         return self._advance(None)
 
+    async def _race(self, command: Try, hedge_after_s: float) -> Command | None:
+        """As `_attempt`, but when it is late, the engine may let another target race with it."""
+        self._field = race = Field(self._recorder)
+        try:
+            race.enter(self._exchange_for(command), command)
+            if not await race.decided(hedge_after_s):
+                following = self._send(Late(monotonic()))
+                if isinstance(following, Race):
+                    self._recorder.skipped(following.second.skipped)
+                    race.enter(self._exchange_for(following.second), following.second)
+            while True:
+                exchange, entered, failure = await race.next()
+                self._exchange, self._try = exchange, entered
+                if failure is None or not race.running:
+                    race.close(Outcome.HEDGE_LOST, None)
+                    return self._judged(exchange, entered, failure)
+                self._advance(failure)  # the other one goes on alone
+        finally:
+            self._field = None
+            race.close(Outcome.CANCELLED, Failure(Kind.CLIENT_GONE, "the client left"))
+
     def _serve(self, exchange: Exchange, command: Try) -> None:
-        """There is something to send."""
-        self.status = 200
+        """There is something to send: the first time, it makes the response."""
+        self._recorder.serves(exchange, command)
+        exchange.served = True
         self.body = exchange.body
-        self._note_attempt(exchange, None)
-        record = self.record
-        record.outcome, record.status, record.committed = Outcome.OK, 200, True
-        record.target = command.target.key
-        record.first_token_s = round(monotonic() - self._began, 6)
-        content_type = "text/event-stream; charset=utf-8" if self._call.stream else "application/json"
+        if self._joiner is not None:
+            return
+        self.status = 200
+        content_type = _EVENT_STREAM if self._call.stream else "application/json"
         self.headers = reply_headers(
             self._call.request_id,
             content_type,
             self.attempts,
-            generation=self._generation,
+            generation=self._rooms.snapshot.generation,
             target=command.target.key,
             upstream=exchange.headers,
         )
+        if exchange.streaming and self._may_be_rescued():
+            self._delivered = bytearray(exchange.body)
 
-    def _advance(self, failure: Failure | None) -> Command | None:
+    def _advance(self, failure: Failure | None, *, rescuable: bool = False) -> Command | None:
         """The attempt under way is over: free it, tell the engine, write its line."""
-        exchange = self._exchange
+        exchange, command = self._exchange, self._try
         assert exchange is not None
+        assert command is not None
         self._exchange = None
         exchange.close()
         now = monotonic()
-        command = self._send(End(now, now - exchange.began, failure, head=exchange.status is not None))
-        if failure is not None:
-            if self.status:  # it was noted as an answer, and broke
-                self.attempts.pop()
-            self._note_attempt(exchange, failure)
+        head = exchange.status is not None
+        following = self._send(
+            End(now, now - exchange.began, failure, head=head, number=command.number, rescuable=rescuable)
+        )
         outcome = Outcome.OK if failure is None else Outcome.FAILED
         if failure is not None and failure.kind is Kind.TRUNCATED:
             outcome = Outcome.TRUNCATED
-        self._write_attempt(exchange, outcome, failure)
-        return command
+        self._recorder.attempted(exchange, command, outcome, failure, served=exchange.served)
+        return following
 
-    def _break(self, failure: Failure) -> bytes:
-        """A committed stream broke: its error event."""
-        command = self._advance(failure)
-        told = command.failure if isinstance(command, Told) else failure
-        self.failure = told
-        record = self.record
-        record.outcome = Outcome.TRUNCATED if told.kind is Kind.TRUNCATED else Outcome.FAILED
-        record.kind, record.error = told.kind, told.message
-        return fault_event(told, self.attempts)
+    def _abort(self, outcome: Outcome, failure: Failure) -> None:
+        """The attempt under way, if there is one, ends here, and the engine is not asked what follows."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None and self._try is not None:
+            exchange.close()
+            self._recorder.attempted(exchange, self._try, outcome, failure, served=exchange.served)
 
     def _tell(self, failure: Failure) -> None:
         """No target answered: the error that the client gets."""
@@ -265,13 +347,11 @@ class Answer:
             self._call.request_id,
             content_type,
             self.attempts,
-            generation=self._generation,
+            generation=self._rooms.snapshot.generation,
             retry_after_s=failure.retry_after_s,
             no_retry=suppress and bool(self.attempts),
         )
-        record = self.record
-        record.outcome, record.kind, record.error = Outcome.FAILED, failure.kind, failure.message
-        record.status = self.status
+        self._recorder.failed(failure, self.status)
 
     def _send(self, event: Event) -> Command | None:
         assert self._engine is not None
@@ -280,115 +360,38 @@ class Answer:
         except StopIteration:
             return None
 
-    @property
-    def _generation(self) -> int:
-        return self._rooms.snapshot.generation
+    # A stream after its commit.
 
-    def _note_attempt(self, exchange: Exchange, failure: Failure | None) -> None:
-        """One entry of the list that the client may see."""
-        assert self._try is not None
-        target = self._try.target
-        self.attempts.append(
-            {
-                "provider": target.provider.name,
-                "model": target.model,
-                "kind": failure.kind.value if failure else None,
-                "status": exchange.status,
-                "retry_after_s": failure.retry_after_s if failure else None,
-                "duration_s": round(monotonic() - exchange.began, 6),
-            }
-        )
+    def _may_be_rescued(self) -> bool:
+        route, call = self._route, self._call
+        return route is not None and route.stream.rescue is Rescue.CONTINUE and rescuable(call.peek, call.operation)
 
-    def _request_record(self) -> RequestRecord:
-        call = self._call
-        return RequestRecord(
-            request_id=call.request_id,
-            client_request_id=call.client_request_id,
-            client_retry_count=call.client_retry_count,
-            peer_uid=call.peer_uid,
-            generation=self._generation,
-            operation=call.operation.value,
-            model_requested=call.model,
-            client_dialect=call.dialect.value,
-            stream=call.stream,
-            bytes_in=call.bytes_in,
-        )
+    def _passed(self, data: bytes) -> bytes:
+        """What the client may see of this; remembered while it may have to be gone on from."""
+        if self._joiner is not None:
+            return self._joiner.feed(data)
+        if self._delivered is not None:
+            self._delivered += data
+            if len(self._delivered) > _MAX_DELIVERED_BYTES:
+                self._delivered = None
+        return data
 
-    def _log_skipped(self, skipped: tuple[Skipped, ...]) -> None:
-        for skip in skipped:
-            record = self._attempt_record(skip.target.provider.name, skip.target.key)
-            record.skipped, record.breaker_before = skip.reason, skip.breaker
-            record.outcome = Outcome.SKIPPED
-            self._rooms.log.attempt(record)
-            self._rooms.metrics.attempt(record)
-
-    def _log_attempt(self, outcome: Outcome, failure: Failure) -> None:
-        exchange, self._exchange = self._exchange, None
-        assert exchange is not None
-        exchange.close()
-        self._write_attempt(exchange, outcome, failure)
-
-    def _attempt_record(self, provider: str, target: str) -> AttemptRecord:
-        call = self._call
-        return AttemptRecord(
-            request_id=call.request_id,
-            client_request_id=call.client_request_id,
-            route=self.record.route,
-            generation=self._generation,
-            target=target,
-            provider=provider,
-            operation=call.operation.value,
-            model_requested=call.model,
-            client_dialect=call.dialect.value,
-            stream=call.stream,
-            bytes_in=call.bytes_in,
-        )
-
-    def _write_attempt(self, exchange: Exchange, outcome: Outcome, failure: Failure | None) -> None:
-        command = self._try
-        assert command is not None
-        target = command.target
-        record = self._attempt_record(target.provider.name, target.key)
-        record.attempt = command.number
-        record.model_sent = target.model
-        record.provider_dialect = self._call.dialect.value
-        record.mode = "translate" if exchange.translates else "relay"
-        record.selection = command.selection.value
-        record.breaker_before = command.breaker
-        record.breaker_after = self._rooms.book.state(target, monotonic()).breaker.state.value
-        record.outcome = outcome
-        record.backoff_s = _rounded(command.backoff_s)
-        record.status = exchange.status
-        record.connect_s, record.reused = _rounded(exchange.connect_s), exchange.reused
-        record.first_token_s = _rounded(exchange.first_token_s)
-        record.duration_s = round(monotonic() - exchange.began, 6)
-        record.overhead_s = round(max(0.0, record.duration_s - exchange.waited_s), 6)
-        record.bytes_out = exchange.bytes_out
-        record.upstream_request_id = exchange.headers.get("x-request-id")
-        record.model_served, record.finish_reason = exchange.model_served, exchange.finish_reason
-        record.malformed_events = exchange.malformed_events or None
-        record.committed = bool(self.status)
-        record.set_usage(exchange.usage)
-        if exchange.usage is not None:
-            record.cost_usd = cost_usd(target.provider.facts(target.model), exchange.usage)
-        if failure is not None:
-            record.kind, record.error, record.retry_after_s = failure.kind, failure.message, failure.retry_after_s
-        self._waited_s += exchange.waited_s
-        self._sum_up(record)
-        self._rooms.log.attempt(record)
-        self._rooms.metrics.attempt(record)
-
-    def _sum_up(self, attempt: AttemptRecord) -> None:
-        """What the request's own line takes over from an attempt."""
-        record = self.record
-        record.attempts = (record.attempts or 0) + 1
-        if not attempt.committed:
-            return
-        record.model_served, record.finish_reason = attempt.model_served, attempt.finish_reason
-        record.input_tokens, record.output_tokens = attempt.input_tokens, attempt.output_tokens
-        record.cost_usd = attempt.cost_usd
-
-
-def _rounded(seconds: float | None) -> float | None:
-    """Microseconds are enough for a reader."""
-    return None if seconds is None else round(seconds, 6)
+    async def _broken(self, failure: Failure) -> bytes:
+        """A committed stream broke: the first bytes of its rescue, or the error event that ends it."""
+        text = None
+        if self._joiner is None and self._delivered is not None:
+            text = delivered_text(bytes(self._delivered))
+        self._delivered = None
+        command = self._advance(failure, rescuable=text is not None)
+        if isinstance(command, Try) and text is not None:
+            peek = continuation(self._call.peek, self._call.operation, text)
+            self._call = msgspec.structs.replace(self._call, peek=peek)
+            self._joiner = Joiner(text, command.target.key)
+        while isinstance(command, Try | Wait):
+            command = await self._act(command)
+        if self._joiner is not None and (isinstance(command, Relay) or (command is None and self.failure is None)):
+            return self._joiner.feed(self.body)
+        told = command.failure if isinstance(command, Told) else self.failure or failure
+        self.failure = told
+        self._recorder.failed(told)
+        return self.fault

@@ -18,13 +18,14 @@ from sidecar.model.settings import BudgetSettings
 
 __all__ = ["RetryBudget"]
 
+_RECENT_REQUESTS = 2000  # then half of what was counted is forgotten
 _SLOTS = 10  # the ttl is forgotten in tenths
 
 
 class RetryBudget:
     """Deposits less withdrawals over the last `ttl_s`, plus the floor; lives as long as the daemon."""
 
-    __slots__ = ("_balance", "_current", "_floor", "_share", "_slot_end", "_slot_s", "_slots")
+    __slots__ = ("_balance", "_current", "_floor", "_hedges", "_requests", "_share", "_slot_end", "_slot_s", "_slots")
 
     def __init__(self, settings: BudgetSettings) -> None:
         self._share = settings.percent / 100
@@ -34,18 +35,31 @@ class RetryBudget:
         self._balance = 0.0  # their sum
         self._current = 0.0
         self._slot_end = 0.0
+        self._requests = 0  # recent ones, like the hedges: their ratio is what is bounded
+        self._hedges = 0.0
 
     def deposit(self, now: float) -> None:
         """Count one request."""
         if now >= self._slot_end:
             self._roll(now)
         self._current += self._share
+        self._requests += 1
+        if self._requests >= _RECENT_REQUESTS:
+            self._requests //= 2
+            self._hedges /= 2
 
     def withdraw(self, now: float) -> bool:
         """Take the right to one retry, if there is one."""
         if self.available(now) < 1:
             return False
         self._current -= 1
+        return True
+
+    def withdraw_hedge(self, now: float, max_extra_load: float) -> bool:
+        """Take the right to one hedge: a retry's, and hedges stay below so many percent of all requests."""
+        if (self._hedges + 1) * 100 > self._requests * max_extra_load or not self.withdraw(now):
+            return False
+        self._hedges += 1
         return True
 
     def available(self, now: float) -> float:

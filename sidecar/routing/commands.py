@@ -2,10 +2,16 @@
 
 The engine is a generator: it yields a command, and is sent the event that came of it.
 
-    Try        ask this target              -> Content, then (after Relay) End; or End at once
+    Try        ask this target              -> Content, then (after Relay) End; or End at once; Late if
+                                              nothing has come after `hedge_after_s`
+    Keep       go on with what is under way -> as for Try
+    Race       ask this target as well      -> as for Try, of either; `number` says of which
     Relay      go on relaying, it committed -> End
     Wait       do nothing for a while       -> Elapsed
     Answer     no target answered; over     -> (nothing; the generator has returned)
+
+In a race the first `Content` (or good `End`) wins; the driver then cancels the other attempt and tells the
+engine nothing of it.
 
 A generator that is closed in the middle (the client left) frees whatever it held and counts nothing
 against anybody. Events carry the time, so that the engine needs no clock. A relayed answer that ended
@@ -28,7 +34,10 @@ __all__ = [
     "Elapsed",
     "End",
     "Event",
+    "Keep",
+    "Late",
     "Limits",
+    "Race",
     "Relay",
     "Skipped",
     "Try",
@@ -68,6 +77,17 @@ class Try(msgspec.Struct, frozen=True):
     breaker: str  # the breaker's state before
     backoff_s: float | None = None  # waited for this attempt
     skipped: tuple[Skipped, ...] = ()  # passed over since the last command
+    hedge_after_s: float | None = None  # say so when the first content has not come by then
+
+
+class Keep(msgspec.Struct, frozen=True):
+    """Go on with what is under way."""
+
+
+class Race(msgspec.Struct, frozen=True):
+    """Ask this target as well as the one that is late."""
+
+    second: Try
 
 
 class Relay(msgspec.Struct, frozen=True):
@@ -95,6 +115,7 @@ class Content(msgspec.Struct, frozen=True):
     now: float
     first_token_s: float  # since the attempt was sent
     head_s: float | None = None  # since then, too; None where it was not timed
+    number: int | None = None  # of the attempt, in a race
 
 
 class End(msgspec.Struct, frozen=True):
@@ -104,7 +125,14 @@ class End(msgspec.Struct, frozen=True):
     duration_s: float
     failure: Failure | None = None
     head: bool = False  # a response head had come
+    number: int | None = None  # of the attempt, in a race
     rescuable: bool = False  # a committed stream broke after text that another target can go on with
+
+
+class Late(msgspec.Struct, frozen=True):
+    """The first content has not come by `hedge_after_s`."""
+
+    now: float
 
 
 class Elapsed(msgspec.Struct, frozen=True):
@@ -113,5 +141,5 @@ class Elapsed(msgspec.Struct, frozen=True):
     now: float
 
 
-Command = Try | Relay | Wait | Answer
-Event = Content | End | Elapsed
+Command = Try | Keep | Race | Relay | Wait | Answer
+Event = Content | End | Late | Elapsed

@@ -11,6 +11,7 @@ of both. The rules, each in one place below:
 - After the first content there is no going back. A break is told as a break, unless another target may
   go on from there (`_Run.rescue`): once in a request, and what the client is told, if that fails too, is
   the break.
+- A target that is late may be raced by another of its pool (`_race`), where the route asks for it.
 - Of many failures the client is told the one that tells most (`_Run.verdict`).
 
 Every slot is freed when the attempt ends, or when the generator is closed, which is what happens when
@@ -31,14 +32,16 @@ from sidecar.model.topology import Route
 from sidecar.routing import limits as deadlines
 from sidecar.routing.backoff import Rng, retry_wait
 from sidecar.routing.balance import Balances
+from sidecar.routing.breaker import BreakerState
 from sidecar.routing.budget import RetryBudget
-from sidecar.routing.commands import Answer, Command, Content, End, Event, Relay, Try, Wait
+from sidecar.routing.commands import Answer, Command, Content, End, Event, Keep, Late, Race, Relay, Try, Wait
 from sidecar.routing.health import HealthBook
 from sidecar.routing.plan import Choice, Plan
 
 __all__ = ["failover"]
 
-_RELAY = Relay()
+_RELAY, _KEEP = Relay(), Keep()
+_CLOSED = BreakerState.CLOSED
 _SAME, _STOP = Next.SAME, Next.STOP
 _PANIC, _RETRY, _RESCUE = Selection.PANIC, Selection.RETRY, Selection.RESCUE
 _ATTEMPTS_MIN, _ATTEMPTS_MAX = 3, 6  # of `auto`
@@ -64,6 +67,8 @@ def failover(
         choice = run.plan.next(now)
         while choice is not None:
             event = yield run.begin(choice, now)
+            if type(event) is Late:
+                event = yield from _race(run, event)
             committed = type(event) is Content
             if type(event) is Content:
                 run.hear(event)
@@ -91,6 +96,24 @@ def failover(
         run.release()
 
 
+def _race(run: _Run, late: Late) -> Generator[Command, Event, Event]:
+    """The attempt under way is late: ask another target too, if one may be; gives the event that decides.
+
+    The one that fails first is out, and the other goes on alone.
+    """
+    second = run.hedge(late.now)
+    if second is None:
+        return (yield _KEEP)
+    event = yield Race(second)
+    if type(event) is End and event.failure is not None:
+        run.drop_out(event, event.failure)
+        return (yield _KEEP)
+    if type(event) is not Content and type(event) is not End:
+        raise TypeError(f"a race is decided by Content or End; got {event!r}")
+    run.win(event.number)
+    return event
+
+
 class _Run:
     """What the engine holds and has seen during one request."""
 
@@ -105,6 +128,7 @@ class _Run:
         "_failures",
         "_max_attempts",
         "_number",
+        "_other",
         "_reservation",
         "_retries",
         "_rng",
@@ -140,10 +164,13 @@ class _Run:
         for pool in route.chain:
             targets += len(pool.members)
         self._alone = targets == 1
-        self._max_attempts = route.attempts.max_attempts or max(_ATTEMPTS_MIN, min(targets, _ATTEMPTS_MAX))
+        self._max_attempts = route.attempts.max_attempts or (
+            _ATTEMPTS_MIN if targets <= _ATTEMPTS_MIN else min(targets, _ATTEMPTS_MAX)
+        )
         self._number = 0
         self._choice: Choice | None = None  # the target asked last
         self._epoch: int | None = None  # of the attempt under way
+        self._other: tuple[int, Choice, int] | None = None  # number, choice, epoch of the one it races with
         self._reservation: int | None = None  # the epoch in which the last target's probe is kept for us
         self._retries = 0  # at the target asked last
         self._backoff_s: float | None = None  # waited for the next attempt
@@ -174,17 +201,65 @@ class _Run:
         )
         backoff_s, self._backoff_s = self._backoff_s, None
         selection = choice.selection if self.broken is None else _RESCUE
-        return Try(choice.target, selection, self._number, limits, before, backoff_s, plan.take_skipped())
+        skipped = plan.take_skipped()
+        return Try(
+            choice.target, selection, self._number, limits, before, backoff_s, skipped, self._hedge_after(choice)
+        )
+
+    def _hedge_after(self, choice: Choice) -> float | None:
+        """When a second target may be asked: never by a probe or in panic, for those are questions of their own."""
+        settings = self._route.stream.hedge
+        state = choice.state
+        if settings is None or not self._call.stream or self.broken is not None or choice.selection is _PANIC:
+            return None
+        if state.breaker.state is not _CLOSED or self._number >= self._max_attempts:
+            return None
+        return state.speed.usual_first_content() if settings.after_s is None else settings.after_s
+
+    def hedge(self, now: float) -> Try | None:
+        """Begin a second attempt beside the one that is late, if pool, budget and load allow one."""
+        first, epoch, settings = self._choice, self._epoch, self._route.stream.hedge
+        if first is None or epoch is None or settings is None or not self._has_time(now):
+            return None
+        second = self.plan.sibling(first, now)
+        if second is None or not self._budget.withdraw_hedge(now, settings.max_extra_load):
+            return None
+        self.plan.take(second)
+        self._other = (self._number, first, epoch)
+        return self.begin(second, now)
+
+    def win(self, number: int | None) -> None:
+        """This attempt of a race has won: the other one's slots are free, and it counts nothing."""
+        if self._other is not None and self._other[0] == number:
+            self._swap()
+        self._release_other()
+
+    def drop_out(self, event: End, failure: Failure) -> None:
+        """This attempt of a race has failed; the other one goes on."""
+        if self._other is not None and self._other[0] != event.number:
+            self._swap()
+        if self._other is not None:
+            _, choice, epoch = self._other
+            self._release_other()
+            self._fail(choice, epoch, event, failure)
+
+    def _swap(self) -> None:
+        if self._other is not None and self._choice is not None and self._epoch is not None:
+            _, choice, epoch = self._other
+            self._other = (self._number, self._choice, self._epoch)
+            self._choice, self._epoch = choice, epoch
+
+    def _release_other(self) -> None:
+        if self._other is not None:
+            _, choice, epoch = self._other
+            self._other = None
+            choice.state.release(epoch)
 
     def hear(self, event: Content) -> None:
         """The first content has come: the target has shown its speed, if not yet that it finishes."""
         if self._choice is None or not self._call.stream:
             return
-        speed = self._choice.state.speed
-        if event.head_s is not None:
-            speed.heads.add(event.head_s)
-        speed.first_contents.add(event.first_token_s)
-        speed.peak.add(event.first_token_s, event.now)
+        self._choice.state.speed.content_came(event.first_token_s, event.head_s, event.now)
 
     def succeed(self, event: End) -> None:
         """The attempt ended well."""
@@ -201,9 +276,13 @@ class _Run:
         """The attempt failed: everybody whom that concerns is told."""
         choice, epoch = self._choice, self._epoch
         self.release()
-        if choice is None or epoch is None:
-            return
+        if choice is not None and epoch is not None:
+            self._fail(choice, epoch, event, failure)
+
+    def _fail(self, choice: Choice, epoch: int, event: End, failure: Failure) -> None:
         self._failures.append(failure)
+        if failure.kind is Kind.CONTEXT_LENGTH:
+            self.plan.outgrow(choice.target)
         if failure.kind is Kind.FIRST_TOKEN_TIMEOUT and event.head:
             wait, speed = self._route.timeouts.first_token, choice.state.speed
             own_s = deadlines.first_content_limit(wait, self._call, choice.target, choice.state)
@@ -212,6 +291,7 @@ class _Run:
 
     def release(self) -> None:
         """Free whatever is held; counts nothing."""
+        self._release_other()
         if self._choice is None:
             return
         state = self._choice.state

@@ -51,6 +51,7 @@ class Plan:
         "_call",
         "_chain",
         "_is_particular",
+        "_outgrown",
         "_panicked",
         "_route",
         "_skipped",
@@ -67,6 +68,7 @@ class Plan:
         needs = call.peek.needs
         self._is_particular = needs.tools or needs.images or call.operation is _EMBEDDINGS
         self._panicked = False
+        self._outgrown: tuple[Target, ...] = ()  # whose models the request did not fit
         self._tried: tuple[TargetState, ...] = ()
         self._skipped: tuple[Skipped, ...] = ()
         self._told: frozenset[str] = frozenset()  # keys that were reported as skipped
@@ -79,8 +81,26 @@ class Plan:
         if choice is None:
             choice = self._last_resort(now) or self._panic(now)
         if choice is not None:
-            self._tried += (choice.state,)
+            self.take(choice)
         return choice
+
+    def take(self, choice: Choice) -> None:
+        """Count it as tried."""
+        self._tried += (choice.state,)
+
+    def sibling(self, late: Choice, now: float) -> Choice | None:
+        """Another member of the same pool that is well, to be asked beside one that is late."""
+        for pool in self._chain:
+            if any(member.target is late.target for member in pool.members):
+                choice = self._balanced(pool, Selection.HEDGE, now)
+                well = choice is not None and choice.state.breaker.state is BreakerState.CLOSED
+                return choice if well else None
+        return None
+
+    def outgrow(self, target: Target) -> None:
+        """The request did not fit this target's model: nor will it fit the same elsewhere, or a smaller one."""
+        self._outgrown += (target,)
+        self._is_particular = True
 
     def has_other(self, now: float) -> bool:
         """Whether there is a target that was not tried and that a request may begin at now."""
@@ -193,6 +213,8 @@ class Plan:
         # Vectors of different models cannot be compared: those of the first model, or none.
         if call.operation is _EMBEDDINGS and target.model != self._chain[0].members[0].target.model:
             return "another embedding model"
+        if self._outgrown and any(_is_no_larger(target, than) for than in self._outgrown):
+            return "context too small"
         return unfit(target, call.operation, call.peek.needs)
 
     # The answer when there is nobody to ask.
@@ -241,6 +263,15 @@ def _offers(provider: Provider, operation: Operation) -> bool:
     """Whether it has the operation, or one that it can be asked by; one that names none is not known to lack any."""
     paths = provider.paths
     return operation in paths or not paths or (operation is _COMPLETIONS and Operation.CHAT in paths)
+
+
+def _is_no_larger(target: Target, than: Target) -> bool:
+    """Whether a model is known to take no more tokens than another."""
+    own = target.provider.facts(target.model).context_tokens
+    other = than.provider.facts(than.model).context_tokens
+    if own is None or other is None:
+        return target.model == than.model
+    return own <= other
 
 
 def drained(member: Member, state: TargetState) -> str | None:

@@ -18,6 +18,7 @@ The limit on the first content is `clamp(factor x average, min, max)`, with four
 
 from __future__ import annotations
 
+from collections import deque
 from math import exp
 
 from sidecar.model.settings import AutoLimit
@@ -28,6 +29,8 @@ __all__ = ["Average", "Peak", "Speed"]
 _DECAY_S = 60.0
 _RAISE_FACTOR = 3.0
 _RAISE_EVERY_S = 60.0
+_RECENT = 100  # first contents that are remembered one by one
+_ENOUGH = 20  # of them, to say what is usual
 _SHARE = 0.2  # of the newest value in an average
 
 
@@ -75,15 +78,30 @@ class Peak:
 class Speed:
     """What one target's answers have taught of its speed."""
 
-    __slots__ = ("_raised_at", "_raised_s", "answers", "first_contents", "heads", "peak")
+    __slots__ = ("_raised_at", "_raised_s", "_recent", "answers", "first_contents", "heads", "peak")
 
     def __init__(self) -> None:
         self.heads = Average()
         self.first_contents = Average()
         self.answers = Average()  # whole ones, not streamed
         self.peak = Peak()
+        self._recent: deque[float] = deque(maxlen=_RECENT)  # first contents
         self._raised_s: float | None = None
         self._raised_at: float | None = None
+
+    def content_came(self, first_content_s: float, head_s: float | None, now: float) -> None:
+        """A stream's first content has come."""
+        if head_s is not None:
+            self.heads.add(head_s)
+        self.first_contents.add(first_content_s)
+        self.peak.add(first_content_s, now)
+        self._recent.append(first_content_s)
+
+    def usual_first_content(self) -> float | None:
+        """Seconds within which 95 % of the recent first contents came; None while too few are known."""
+        if len(self._recent) < _ENOUGH:
+            return None
+        return sorted(self._recent)[int(len(self._recent) * 0.95)]
 
     def head_limit(self, limit: AutoLimit) -> float:
         """Seconds to the head; where heads were never timed, first contents stand in for them."""

@@ -7,7 +7,6 @@ Every error, ours included, is told in the client's dialect.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from time import monotonic
 from types import MappingProxyType
 from typing import cast
 from urllib.parse import unquote
@@ -15,9 +14,7 @@ from urllib.parse import unquote
 import msgspec
 from aiohttp import web
 
-from sidecar.dialects.openai_errors import fault_event
 from sidecar.manager import LLMManager
-from sidecar.manager.answer import Answer
 from sidecar.model.errors import LLMError
 from sidecar.model.failures import Failure
 from sidecar.model.topology import Operation
@@ -25,6 +22,7 @@ from sidecar.server.connection import Connection
 from sidecar.server.guard import Guard
 from sidecar.server.intake import BodyTooLarge, MalformedBody, call_of, read_body, request_id_of
 from sidecar.server.refusal import Refusals, refused
+from sidecar.server.sending import send
 from sidecar.server.wire import ResponseWire, wire_for
 
 __all__ = ["DataPlane"]
@@ -60,6 +58,8 @@ class DataPlane:
         refusal = self.guard.judge(request.method, request.raw_path, request.headers)
         if refusal is not None:
             return await self._refuse(request, wire, refusal.status, refusal.message)
+        if request.version < HttpVersion10:
+            return await self._refuse(request, wire, 400, "speak HTTP/1.1")
         operation = _OPERATIONS.get(path)
         if operation is None:
             return await self._read_only(request, wire, path)
@@ -82,33 +82,11 @@ class DataPlane:
             message = f"the body stalled for {limits.body_idle_s:g} s (limits.body_idle)"
             return await self._refuse(request, wire, 408, message)
         except MalformedBody:
-            return await self._refuse(request, wire, 400, "the body's chunks are not valid HTTP")
+            failure = refused(400, "the body's chunks are not valid HTTP")
+            return await self._fail(request, wire, failure, close=True)
         except LLMError as error:
             return await self._fail(request, wire, error.failure)
-        answer = self._manager.answer(call)
-        return await self._relay(wire, answer)
-
-    async def _relay(self, wire: ResponseWire, answer: Answer) -> web.StreamResponse:
-        """Send an answer, and close it however that goes: a cancellation here is the client leaving."""
-        sent = 0
-        gone = True
-        try:
-            await _opened(answer)
-            sent = len(answer.body)
-            if not answer.streams:
-                response = await wire.whole(answer.status, answer.headers, answer.body)
-            else:
-                await wire.begin(answer.status, answer.headers, answer.body)
-                while data := await _more(answer):
-                    sent += len(data)
-                    began = monotonic()
-                    await wire.write(data)
-                    answer.client_waited(monotonic() - began)
-                response = await wire.end(complete=answer.failure is None)
-            gone = False
-            return response
-        finally:
-            answer.close(bytes_out=sent, gone=gone)
+        return await send(self._manager.answer(call), wire)
 
     async def _read_only(self, request: web.BaseRequest, wire: ResponseWire, path: str) -> web.StreamResponse:
         """Model lists and health: answers that cost nothing and change nothing."""
@@ -163,22 +141,3 @@ async def _json(request: web.BaseRequest, wire: ResponseWire, status: int, value
 
 def _peer_uid(request: web.BaseRequest) -> int | None:
     return cast(Connection, request.protocol).peer_uid
-
-
-# The outermost doors: of a bug of ours the client learns that there was one, in its dialect.
-
-
-async def _opened(answer: Answer) -> None:
-    try:
-        await answer.open()
-    except Exception as error:  # noqa: BLE001 - see above
-        answer.fail_internally(error)
-
-
-async def _more(answer: Answer) -> bytes:
-    try:
-        return await answer.read()
-    except Exception as error:  # noqa: BLE001 - see above
-        answer.fail_internally(error)
-        assert answer.failure is not None
-        return fault_event(answer.failure, answer.attempts)

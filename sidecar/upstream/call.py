@@ -27,6 +27,7 @@ from sidecar.model.errors import ValidationError
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.records import Usage
 from sidecar.model.request import Call
+from sidecar.model.settings import StreamMode, StreamSettings
 from sidecar.model.topology import Operation
 from sidecar.routing.commands import Limits
 from sidecar.upstream.account import Account
@@ -60,14 +61,17 @@ class Exchange:
         model: The model's name upstream.
         call: The client's request.
         limits: The attempt's deadlines.
+        stream: How the route gives streams to its clients.
     """
 
-    def __init__(self, account: Account, model: str, call: Call, limits: Limits) -> None:
+    def __init__(self, account: Account, model: str, call: Call, limits: Limits, stream: StreamSettings) -> None:
         self._loop = asyncio.get_running_loop()
         self._account = account
         self._model = model
         self._call = call
         self._limits = limits
+        self._stream = stream
+        self._reading: asyncio.Task[bytes] | None = None  # a read that outlived the time to hold
         self._watchdog = Watchdog(self._loop)
         self._reply: Reply | None = None
         self._tap: Tap | None = None
@@ -87,6 +91,7 @@ class Exchange:
         self.first_token_s: float | None = None
         self.bytes_out = 0
         self.body = b""  # the whole answer, or a stream's first bytes
+        self.served = False  # something of it was sent to the client; said by the caller
         self.failure: Failure | None = None
         self.model_served: str | None = None
         self.finish_reason: str | None = None
@@ -154,6 +159,8 @@ class Exchange:
         """Idempotent. A connection whose answer was not read to its end is aborted at once."""
         self._ended = True
         self._watchdog.close()
+        if self._reading is not None and not self._reading.cancel() and not self._reading.cancelled():
+            self._reading.exception()  # it ended by itself, and nobody will ask any more
         if self._reply is not None:
             self._reply.close()
 
@@ -166,11 +173,11 @@ class Exchange:
         peek = chat_peek(call.peek) if self.translates else call.peek
         body = splice(peek, self._model, self._account.provider.params, add_usage=self._adds_usage())
         request = UpstreamRequest("POST", path, self._account.headers(call.headers, stream=call.stream), body)
-        patience_s = limits.first_token_s if call.stream else limits.answer_s
-        self._due(
-            monotonic() + patience_s, Kind.CLIENT_DEADLINE if limits.read_is_clients else Kind.FIRST_TOKEN_TIMEOUT
-        )
         asked = monotonic()
+        if limits.head_s is not None:
+            self._due(asked + limits.head_s, Kind.FIRST_TOKEN_TIMEOUT)
+        else:
+            self._await_content(asked)
         try:
             with self._watchdog:
                 reply = await self._account.transport.send(request, connect_s=limits.connect_s)
@@ -178,6 +185,7 @@ class Exchange:
             self.waited_s += monotonic() - asked
         self._reply = reply
         self.head_s = monotonic() - self.began
+        self._await_content(asked)
         self.status = reply.status
         self.headers = dict(reply.headers)
         self.connect_s = reply.connect_s
@@ -188,6 +196,12 @@ class Exchange:
         if call.stream and streams:
             return await self._first_content()
         return await self._whole()
+
+    def _await_content(self, asked: float) -> None:
+        """The deadline of the first content, or of the whole answer where it is not streamed."""
+        limits = self._limits
+        patience_s = limits.first_token_s if self._call.stream else limits.answer_s
+        self._due(asked + patience_s, Kind.CLIENT_DEADLINE if limits.read_is_clients else Kind.FIRST_TOKEN_TIMEOUT)
 
     def _adds_usage(self) -> bool:
         return self._call.stream and not self._call.peek.wants_usage
@@ -246,27 +260,61 @@ class Exchange:
                 return tap.verdict() or Failure(Kind.MALFORMED, "the provider's stream held no answer")
         self.first_token_s = monotonic() - self.began
         self._progress(tap)
-        return None
+        if self._stream.mode is not StreamMode.LIVE:
+            await self._hold()
+        return self.failure
+
+    async def _hold(self) -> None:
+        """Keep back what has come until the route lets it go: what breaks before can still fail over."""
+        held = [self.body]
+        release_at = monotonic() + self._stream.hold.time_s
+        size = len(self.body)
+        while size <= MAX_ANSWER_BYTES:
+            if self._stream.mode is StreamMode.HOLD:
+                events = sum(piece.count(b"data:") for piece in held)
+                if events >= self._stream.hold.events or not await self._comes_before(release_at):
+                    break
+            data = await self.read()
+            if not data:
+                break
+            held.append(data)
+            size += len(data)
+        self.body = b"".join(held)
+
+    async def _comes_before(self, moment: float) -> bool:
+        """Whether more has come by then; a read that takes longer goes on."""
+        if self._reading is None:
+            self._reading = self._loop.create_task(self._receive())
+        await asyncio.wait({self._reading}, timeout=max(0.0, moment - monotonic()))
+        return self._reading.done()
 
     async def _next(self) -> bytes:
         tap = self._tap
-        if tap is None or tap.done:
+        if tap is None:
             return self._end()
-        while True:
+        while tap.fault is None and not tap.done:
             data = await self._wait()
             passed = self._shaped(tap.feed(data) if data else tap.end())
             self._progress(tap)
-            if tap.fault is not None:
-                return passed or self._end(error=self._refused(200, tap.fault))
             if passed:
                 return passed
-            if not data or tap.done:
-                return self._end()
+            if not data:
+                break
+        return self._end(error=None if tap.fault is None else self._refused(200, tap.fault))
 
     def _shaped(self, frames: bytes) -> bytes:
         return completion_events(frames) if self.translates and frames else frames
 
     async def _wait(self) -> bytes:
+        if self._reading is None:
+            return await self._receive()
+        reading, self._reading = self._reading, None
+        try:
+            return await reading
+        finally:
+            reading.cancel()
+
+    async def _receive(self) -> bytes:
         assert self._reply is not None
         asked = monotonic()
         try:
@@ -282,7 +330,7 @@ class Exchange:
         if tap.complete:
             self._due(monotonic() + _GRACE_S, Kind.IDLE_TIMEOUT)
         else:
-            kind = Kind.CLIENT_DEADLINE if self._limits.read_is_clients else Kind.IDLE_TIMEOUT
+            kind = Kind.CLIENT_DEADLINE if self._limits.idle_is_clients else Kind.IDLE_TIMEOUT
             self._due(monotonic() + self._limits.idle_s, kind)
 
     def _due(self, moment: float, kind: Kind) -> None:
