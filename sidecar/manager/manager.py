@@ -26,25 +26,25 @@ from sidecar.manager import conversation
 from sidecar.manager.answer import Answer, Rooms
 from sidecar.manager.balancing import LoadBalancer
 from sidecar.manager.callbacks import BaseCallbackHandler
-from sidecar.manager.checks import Checks, groups
+from sidecar.manager.checks import Checks
 from sidecar.manager.overrides import Override, OverrideKind, Overrides, added, applied, carried
+from sidecar.manager.prober import Prober
 from sidecar.manager.standings import Standings
 from sidecar.manager.status import gauges, models, provider_status
 from sidecar.manager.strategy import FallbackStrategy
 from sidecar.model.chat import LLMResponse, LLMResponseChunk, Message
 from sidecar.model.errors import ProviderUnavailableError
 from sidecar.model.failures import Failure, Kind
-from sidecar.model.records import AttemptRecord, Outcome, Selection
+from sidecar.model.records import AttemptRecord
 from sidecar.model.request import Call
-from sidecar.model.settings import BudgetSettings, HealthMode
-from sidecar.model.topology import AuthScheme, Provider, Snapshot
+from sidecar.model.settings import BudgetSettings
+from sidecar.model.topology import Snapshot
 from sidecar.observe.log import DebugLogger
 from sidecar.observe.metrics import MetricsCollector
 from sidecar.routing.budget import RetryBudget
 from sidecar.routing.health import BreakerState, HealthBook, Transition
 from sidecar.routing.resolve import Router
 from sidecar.sources.configuration import ConfigurationManager
-from sidecar.upstream.probe import ProbeResult, probe
 from sidecar.upstream.registry import LLMProviderRegistry
 
 __all__ = ["LLMManager"]
@@ -98,8 +98,7 @@ class LLMManager:
         self.draining = False  # no new requests, please; set by the daemon
         self._closed = False
         self._resets: dict[str, asyncio.Task[bool]] = {}
-        self._downgraded: set[str] = set()  # providers without a model list, by name
-        self._checked: dict[str, bool] = {}  # what the last check of each came to
+        self._prober = Prober(lambda: self.snapshot, self.book, self.registry, self.log, self.metrics)
         self._base = self.configuration.load()
         self.metrics.gauges = lambda: gauges(self)
         self._take_over(self._base)
@@ -173,8 +172,7 @@ class LLMManager:
         self.book.adopt(snapshot, now)
         self.balancer.pools.adopt(snapshot)
         self.registry.adopt(snapshot)
-        self._downgraded &= set(snapshot.providers)
-        self._checked = {name: good for name, good in self._checked.items() if name in snapshot.providers}
+        self._prober.adopt(snapshot)
         if snapshot.attempts.budget != self._budget_settings:
             self._budget_settings = snapshot.attempts.budget
             self._budget = RetryBudget(self._budget_settings)
@@ -317,7 +315,7 @@ class LLMManager:
         self._downgraded.discard(name)
         await self.registry.close_provider(provider)
         self.book.reset_provider(name, monotonic())
-        await self._probe((provider,), min(_RESET_PROBE_S, provider.health.timeout_s))
+        await self._prober.check((provider,), min(_RESET_PROBE_S, provider.health.timeout_s))
         return True
 
     # Health.
@@ -328,66 +326,11 @@ class LLMManager:
         A provider whose checks are off is as healthy as its live traffic; one that has no key is not.
         """
         self._check_open()
-        checked = groups(self.snapshot)
-        results = await asyncio.gather(*(self._probe(each, each[0].health.timeout_s) for each in checked.values()))
-        healthy = {p.name: result for each, result in zip(checked.values(), results, strict=True) for p in each}
-        return {name: self._healthy(name, healthy.get(name)) for name in self.snapshot.providers}
-
-    def _healthy(self, name: str, checked: bool | None) -> bool:
-        """An operator's word, or else what a check found, or else what is known."""
-        declared = self._standings.declared(name)
-        if declared is not None:
-            return declared
-        return self._answers(name) if checked is None else checked
-
-    def _answers(self, name: str) -> bool:
-        now = monotonic()
-        return any(state.refusal(now) is None for state in self.book.of_provider(name))
+        return await self._prober.check_all()
 
     async def run_health_checks(self) -> None:
         """Check every provider at its interval until cancelled."""
-        await Checks(lambda: self.snapshot, self.book, self._check, random.random).run()
-
-    async def _check(self, providers: Sequence[Provider]) -> None:
-        await self._probe(providers, providers[0].health.timeout_s)
-
-    async def _probe(self, providers: Sequence[Provider], timeout_s: float) -> bool:
-        """One check, told to every provider that it speaks for; whether it was good."""
-        first = providers[0]
-        mode = HealthMode.TCP if first.name in self._downgraded else first.health.mode
-        if mode is HealthMode.OFF:
-            return self._answers(first.name)
-        if first.auth.scheme is not AuthScheme.NONE and first.auth.key is None:
-            return False
-        began = monotonic()
-        result = await probe(self.registry.account(first), mode, timeout_s)
-        if result.downgrade:
-            self._downgraded.add(first.name)
-            self.log.event("warning", "health.downgraded", provider=first.name, status=result.status, mode="tcp")
-        good = result.failure is None or result.failure.kind is Kind.RATE_LIMITED
-        for provider in providers:
-            self.book.observe_probe(provider.name, result.failure, began=began, now=monotonic())
-            self._log_probe(provider, result)
-            if self._checked.get(provider.name, True) is not good:
-                error = result.failure.message if result.failure else None
-                level = "info" if good else "warning"
-                self.log.event(level, "health.checked", provider=provider.name, healthy=good, error=error)
-            self._checked[provider.name] = good
-        return good
-
-    def _log_probe(self, provider: Provider, result: ProbeResult) -> None:
-        failure = result.failure
-        record = AttemptRecord(
-            provider=provider.name,
-            operation="health",
-            selection=Selection.PROBE.value,
-            outcome=Outcome.FAILED if failure else Outcome.OK,
-            kind=failure.kind if failure else None,
-            error=failure.message if failure else None,
-            status=result.status,
-            duration_s=result.duration_s,
-        )
-        self._note(record)
+        await Checks(lambda: self.snapshot, self.book, self._prober.check, random.random).run()
 
     def _transitioned(self, transition: Transition) -> None:
         """Every move of a breaker is a line that explains itself."""

@@ -1,5 +1,6 @@
-"""One active health check of one provider: the model list, or a mere connection; neither costs a token.
+"""One active health check of one provider.
 
+The model list or a mere connection cost nothing; those who ask for it get a completion of one token.
 Gives what the check found; what follows from it is `routing`'s business.
 """
 
@@ -7,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -20,6 +23,8 @@ from sidecar.upstream.transport import TransportError, UpstreamRequest
 __all__ = ["ProbeResult", "probe"]
 
 _MAX_LIST_BYTES = 16 * 1024 * 1024
+
+_OPERATIONS: Mapping[HealthMode, Operation] = MappingProxyType({HealthMode.COMPLETION: Operation.CHAT})
 
 
 class ProbeResult(msgspec.Struct, frozen=True):
@@ -36,11 +41,11 @@ async def probe(account: Account, mode: HealthMode, timeout_s: float) -> ProbeRe
 
     Args:
         account: The provider.
-        mode: `models` or `tcp`; a provider without a model list is checked by `tcp`.
+        mode: `models`, `completion` or `tcp`; a provider without a model list is checked by `tcp`.
         timeout_s: The limit for the whole check.
     """
     began = time.monotonic()
-    path = account.path(Operation.MODELS)
+    path = account.path(_OPERATIONS.get(mode, Operation.MODELS))
     status = None
     failure = None
     try:
@@ -48,17 +53,25 @@ async def probe(account: Account, mode: HealthMode, timeout_s: float) -> ProbeRe
             if mode is HealthMode.TCP or path is None:
                 await account.transport.check(connect_s=timeout_s)
             else:
-                status, failure = await _list_models(account, path, timeout_s)
+                status, failure = await _ask(account, _question(account, mode, path), timeout_s)
     except TimeoutError:
         failure = Failure(Kind.UNREACHABLE, f"{account.provider.name}: no answer to a health check in {timeout_s:g} s")
     except TransportError as error:
         failure = Failure(Kind.UNREACHABLE, f"{account.provider.name}: {error}")
-    downgrade = status in (404, 405)  # it answers, but has no such list
+    downgrade = mode is HealthMode.MODELS and status in (404, 405)  # it answers, but has no such list
     return ProbeResult(time.monotonic() - began, None if downgrade else failure, status, downgrade=downgrade)
 
 
-async def _list_models(account: Account, path: str, timeout_s: float) -> tuple[int, Failure | None]:
-    request = UpstreamRequest("GET", path, account.headers((), stream=False))
+def _question(account: Account, mode: HealthMode, path: str) -> UpstreamRequest:
+    headers = account.headers((), stream=False)
+    if mode is not HealthMode.COMPLETION:
+        return UpstreamRequest("GET", path, headers)
+    said = [{"role": "user", "content": "."}]
+    body = {"model": account.provider.model, "messages": said, "max_tokens": 1}
+    return UpstreamRequest("POST", path, headers, msgspec.json.encode(body))
+
+
+async def _ask(account: Account, request: UpstreamRequest, timeout_s: float) -> tuple[int, Failure | None]:
     reply = await account.transport.send(request, connect_s=timeout_s)
     try:
         pieces = []
