@@ -266,8 +266,9 @@ class Breaker:
         self.consecutive = self.consecutive_gateway = 0
         self.window.add_success(now)
 
-    def _calm(self, signal: Signal, now: float) -> None:
-        self._clear(signal, now)
+    def _calm(self, _signal: Signal, now: float) -> None:
+        self.consecutive = self.consecutive_gateway = 0
+        self.window.add_success(now)
         if self.openings and now - self._calm_since >= self.settings.decay_s:
             self.openings -= 1
             self._calm_since = now

@@ -119,8 +119,10 @@ class HealthBook:
             for key, state in self._minted.items()
             if key not in targets and state.provider.name in snapshot.providers
         )
-        for state in self.states:
-            self._reconfigure(state, now)
+        for state in self._minted.values():
+            self._reconfigure(state, snapshot.providers[state.provider.name], now)
+        for key, state in self._configured.items():
+            self._reconfigure(state, targets[key].provider, now)
         for key, target in targets.items():
             kept = self._configured.pop(key) if key in self._configured else self._made(target, now, minted=False)
             kept.minted = False
@@ -134,8 +136,8 @@ class HealthBook:
             if member.target.key in self._configured
         }
 
-    def _reconfigure(self, state: TargetState, now: float) -> None:
-        old, new = state.provider, self._providers[state.provider.name]
+    def _reconfigure(self, state: TargetState, new: Provider, now: float) -> None:
+        old = state.provider
         if old == new:
             return
         state.configure(new)

@@ -209,7 +209,8 @@ class TargetState:
         """Move the breaker, and tell if it changed."""
         before = self.breaker.state
         self.breaker.apply(signal, now)
-        self._tell(before)
+        if self.breaker.state is not before:
+            self._tell(before)
 
     def _tell(self, before: BreakerState) -> None:
         breaker = self.breaker
@@ -233,7 +234,7 @@ class TargetState:
         self.checks.passed(settings)
         if breaker.state is _OPEN and breaker.kind is Kind.UNREACHABLE and began >= breaker.since:
             self.revivals += 1
-            if self.revivals >= settings.rise and not breaker.reserved:
+            if self.revivals >= settings.rise:
                 self.apply(REVIVED, now)
 
     def check_failed(self, now: float) -> None:

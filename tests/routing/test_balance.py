@@ -31,6 +31,15 @@ def test_five_to_one_to_one_is_smooth() -> None:
         assert " ".join(turns(rotation, {"a": 5, "b": 1, "c": 1}, 7)) == "a a b a c a a"
 
 
+@pytest.mark.parametrize("weights", [(7.0, 3.0, 3.0), (70.0, 30.0, 30.0), (10.0, 3.0, 3.0, 3.0), (0.3, 0.1, 0.1)])
+def test_every_cycle_is_the_same_in_spite_of_rounding(weights: tuple[float, ...]) -> None:
+    members = dict(zip(NAMES, weights, strict=False))
+    length = round(sum(weights) / min(1.0, *weights))
+    rotation = Rotation()
+    cycles = {tuple(turns(rotation, members, length)) for _ in range(50)}
+    assert len(cycles) == 1
+
+
 @given(st.lists(st.sampled_from([0.5, 1, 2, 3, 5, 30, 70]), min_size=2, max_size=5))
 def test_constant_members_get_exactly_their_shares(weights: list[float]) -> None:
     members = dict(zip(NAMES, weights, strict=False))

@@ -180,6 +180,29 @@ def test_an_extension_voids_a_reservation() -> None:
     assert made.state is OPEN
 
 
+def test_a_waiter_of_a_shorter_opening_gives_up_only_its_own_reservation() -> None:
+    made = breaker(Signal(BreakerEvent.RATE_LIMITED, Kind.RATE_LIMITED, 0.03, 1.0), rng=0.0)
+    early = made.epoch
+    assert made.reserve(1.0, 0.0)
+    made.apply(Signal(BreakerEvent.RATE_LIMITED, Kind.RATE_LIMITED, 0.03, 2.0), 0.0)
+    assert made.reserve(2.0, 0.0)
+    made.abandon(early)
+    assert not made.admits(99.0)
+
+
+def test_a_probe_of_an_older_half_open_holds_no_slot_of_a_newer_one() -> None:
+    made = breaker(LIMITED, TIMER)
+    old = made.begin(0.0)
+    made.apply(GATEWAY, 0.0)  # of another target at the same address
+    made.apply(TIMER, 0.0)
+    assert made.admits(0.0)
+    new = made.begin(0.0)
+    made.end(old)
+    assert not made.admits(0.0)
+    made.end(new)
+    assert made.admits(0.0)
+
+
 signals = st.sampled_from([SUCCESS, SUCCESS_ALONE, FAILURE, GATEWAY, LIMITED, FORBIDDEN, TIMER, REVIVED, RESET])
 
 

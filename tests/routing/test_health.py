@@ -186,6 +186,9 @@ def test_minted_targets_are_the_last_thousand() -> None:
     assert book.book.find("a/text-0") is None
     assert book.state("a/text-0") is not first
     assert book.state("a/m").minted is False
+    used = book.state("a/text-2")
+    book.state("a/one-more")
+    assert book.book.find("a/text-2") is used
 
 
 def test_a_minted_target_shares_what_its_provider_suffers_from() -> None:

@@ -100,6 +100,12 @@ def test_an_abandoned_head_raises_the_limit_once_a_minute() -> None:
     assert world.state("a/m").speed.raised(12.0, AutoLimit()) == 108.0
 
 
+def test_a_raise_ends_at_the_maximum() -> None:
+    world = learnt(first_s=20.0)
+    world.state("a/m").speed.abandon(60.0, world.now)
+    assert limits_of(world).first_token_s == 120.0
+
+
 def test_a_success_takes_the_raise_back() -> None:
     world = World(TWO, a=first(HEAD_ONLY))
     for _ in range(3):

@@ -164,6 +164,24 @@ def test_embeddings_never_go_to_another_model() -> None:
     assert played(world, operation=Operation.EMBEDDINGS, stream=False) == ["a/e1", "a/e1", "c/e1"]
 
 
+def test_an_answer_is_a_rate_limit_only_if_every_reason_is_one() -> None:
+    world = World(chain(target("a/m"), target("b/m")))
+    open_it(world, "a/m", Kind.RATE_LIMITED, 60.0)
+    world.state("b/m").admin = AdminState.MAINT
+    request = world.request()
+    world.run()
+    assert (request.failure.kind, request.failure.client_status) == (Kind.NO_TARGET, 503)
+
+
+def test_what_does_not_fit_a_model_is_not_sent_to_it_elsewhere_or_to_a_smaller_one() -> None:
+    sizes = {"a": 100, "c": 50, "d": 200}
+    known = {name: provider(name, models={"x": ModelFacts(context_tokens=size)}) for name, size in sizes.items()}
+    too_long = always(fails(Kind.CONTEXT_LENGTH))
+    route = chain(target("e/m"), target("b/m"), *(Target(known[name], "x") for name in "acd"))
+    world = World(route, a=too_long, e=too_long)
+    assert played(world) == ["e/m", "a/x", "d/x"]
+
+
 def test_missing_keys_are_told_without_a_time() -> None:
     world = World(chain(Target(provider("a", auth=Auth(AuthScheme.BEARER, None)), "m")))
     request = world.request()
@@ -184,6 +202,13 @@ def test_those_that_drain_come_last() -> None:
     world.state("b/m").admin = world.state("d/m").admin = AdminState.MAINT
     world.state("a/m").admin = AdminState.MAINT
     assert played(world) == ["c/m"]
+
+
+def test_those_that_drain_come_before_panic() -> None:
+    world = World(chain(target("a/m"), target("b/m")))
+    open_it(world, "a/m")
+    world.state("b/m").admin = AdminState.DRAIN
+    assert played(world) == ["b/m"]
 
 
 def test_panic_takes_the_one_whose_time_ends_soonest() -> None:
@@ -297,6 +322,18 @@ def test_an_empty_budget_turns_retries_into_failovers() -> None:
     assert played(world) == ["a/m", "b/m"]
 
 
+def test_every_retry_at_the_same_target_is_paid_for() -> None:
+    world = World(chain(target("a/m"), target("b/m")), a=SERVER_ERROR)
+    before = world.budget.available(world.now)
+    played(world)
+    assert world.budget.available(world.now) == pytest.approx(before + 0.2 - 1)
+
+
+def test_each_target_has_its_own_retry() -> None:
+    route = with_attempts(chain(target("a/m"), target("b/m")), max_attempts=6)
+    assert played(World(route, a=SERVER_ERROR, b=SERVER_ERROR)) == ["a/m", "a/m", "b/m", "b/m"]
+
+
 def test_max_attempts_holds_over_the_whole_request() -> None:
     route = with_attempts(chain(target("a/m"), target("b/m"), target("c/m")), max_attempts=2)
     assert played(World(route, a=OVERLOADED, b=OVERLOADED, c=OVERLOADED)) == ["a/m", "b/m"]
@@ -314,6 +351,15 @@ def test_one_who_waits_inline_is_the_probe_and_the_others_move_on() -> None:
     assert waited[0].tried[1].command.backoff_s == 2.0
     assert early.keys == ["b/m"]
     assert all(request.served_by for request in requests)
+
+
+def test_nobody_panics_while_one_waits_inline() -> None:
+    world = World(chain(target("a/m")), rng=lambda: 0.0, a=first(fails(Kind.RATE_LIMITED, 0.03, 2.0)))
+    waiting = world.request()
+    hasty = world.request(world.now + 1.0)
+    world.run()
+    assert hasty.tried == []
+    assert waiting.served_by == "a/m"
 
 
 def test_a_waiter_that_leaves_gives_the_probe_back() -> None:
