@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import msgspec
 from aiohttp import web
+from aiohttp.http import HttpVersion10
 
 from sidecar.manager import LLMManager
 from sidecar.model.errors import LLMError
