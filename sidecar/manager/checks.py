@@ -16,7 +16,7 @@ from sidecar.routing.health import HealthBook
 
 __all__ = ["Checks", "groups"]
 
-Check = Callable[[Sequence[Provider]], Awaitable[None]]
+Check = Callable[[Sequence[Provider]], Awaitable[bool]]
 
 
 def groups(snapshot: Snapshot) -> Mapping[Hashable, tuple[Provider, ...]]:

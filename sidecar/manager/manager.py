@@ -312,7 +312,7 @@ class LLMManager:
         provider = self.snapshot.providers.get(name)
         if provider is None:
             return False
-        self._downgraded.discard(name)
+        self._prober.forget(name)
         await self.registry.close_provider(provider)
         self.book.reset_provider(name, monotonic())
         await self._prober.check((provider,), min(_RESET_PROBE_S, provider.health.timeout_s))

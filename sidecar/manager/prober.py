@@ -60,6 +60,11 @@ class Prober:
         self._downgraded &= set(snapshot.providers)
         self._checked = {name: good for name, good in self._checked.items() if name in snapshot.providers}
 
+    def forget(self, name: str) -> None:
+        """A provider was reset: what was found of it counts no more."""
+        self._downgraded.discard(name)
+        self._checked.pop(name, None)
+
     async def check_all(self) -> dict[str, bool]:
         """Check every provider now, in parallel; whether each is healthy."""
         snapshot = self._snapshot()
