@@ -17,8 +17,9 @@ import msgspec
 
 from sidecar.config.routes import TargetError, target_named
 from sidecar.dialects.body import peek
+from sidecar.dialects.loose import event_of
 from sidecar.dialects.openai_reading import Reading, ResponseNormalizer, read_message
-from sidecar.dialects.sse import Framer, parse, split
+from sidecar.dialects.sse import Framer, split
 from sidecar.manager.callbacks import BaseCallbackHandler, Callbacks
 from sidecar.model.chat import LLMResponse, LLMResponseChunk, Message
 from sidecar.model.errors import AllProvidersFailedError, ConfigurationError, LLMError, ValidationError, error_for
@@ -150,11 +151,8 @@ class _Stream:
 
 def _event(frame: bytes) -> dict[str, Any] | None:
     """A chunk's JSON; None for the mark of the end, a comment, and the error that `Answer.failure` tells better."""
-    data = parse(frame).data
-    if data is None or data.strip() == b"[DONE]":
-        return None
-    event = msgspec.json.decode(data, type=dict[str, Any])
-    return None if event.get("error") else event
+    event = event_of(frame)
+    return None if event is None or event.get("error") else event
 
 
 def _response(manager: LLMManager, answer: Answer, reading: Reading, request_id: str, duration_s: float) -> LLMResponse:

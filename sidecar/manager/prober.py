@@ -18,7 +18,7 @@ from sidecar.model.settings import HealthMode
 from sidecar.model.topology import AuthScheme, Provider, Snapshot
 from sidecar.observe.log import DebugLogger
 from sidecar.observe.metrics import MetricsCollector
-from sidecar.routing.health import HealthBook
+from sidecar.routing.health import Health, HealthBook
 from sidecar.upstream.probe import ProbeResult, probe
 from sidecar.upstream.registry import LLMProviderRegistry
 
@@ -71,7 +71,7 @@ class Prober:
         checked = groups(snapshot)
         results = await asyncio.gather(*(self.check(each) for each in checked.values()))
         healthy = {p.name: result for each, result in zip(checked.values(), results, strict=True) for p in each}
-        return {name: healthy.get(name, self._answers(name)) for name in snapshot.providers}
+        return {name: self._healthy(name, healthy.get(name)) for name in snapshot.providers}
 
     async def check(self, providers: Sequence[Provider], timeout_s: float | None = None) -> bool:
         """One check, told to every provider that it speaks for; whether it was good.
@@ -97,6 +97,13 @@ class Prober:
             self._write(provider, result)
             self._tell_change(provider.name, result.failure, good=good)
         return good
+
+    def _healthy(self, name: str, checked: bool | None) -> bool:
+        """What an operator said wins over the check, and the check over live traffic."""
+        declared = [state.checks for state in self._book.of_provider(name) if state.checks.by_operator]
+        if declared:
+            return any(checks.health is Health.HEALTHY for checks in declared)
+        return self._answers(name) if checked is None else checked
 
     def _answers(self, name: str) -> bool:
         now = monotonic()
