@@ -1,0 +1,103 @@
+"""The table for people, and the words for the interpreter and the machine that the figures come from."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import sys
+import sysconfig
+import time
+from collections.abc import Mapping, Sequence
+
+__all__ = ["interpreter", "loop_ms", "table"]
+
+# phase -> subject -> figure -> one value for each round
+Results = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
+
+# phase, figure, what it is called, decimals, whether the upstream's own time is taken off
+_ROWS = (
+    ("plain", "cpu_us", "plain request, CPU us", 1, False),
+    ("unix", "cpu_us", "plain request on a Unix socket, CPU us", 1, False),
+    ("failover", "cpu_us", "first target answers 503, CPU us", 1, False),
+    ("prompt_100k", "cpu_us", "prompt of 100 kB, CPU us", 0, False),
+    ("prompt_1m", "cpu_us", "prompt of 1 MB, CPU us", 0, False),
+    ("streams", "cpu_us_per_event", "200 streams, CPU us per event", 1, False),
+    ("bursts", "cpu_us_per_event", "100 events at once, CPU us per event", 2, False),
+    ("rate", "whole_p50_us", "100 requests/s, added us, p50", 0, True),
+    ("rate", "whole_p99_us", "100 requests/s, added us, p99", 0, True),
+    ("rate", "cpu_us", "100 requests/s, CPU us", 0, False),
+    ("streams", "first_p50_us", "200 streams, first event, added us, p50", 0, True),
+    ("streams", "first_p99_us", "200 streams, first event, added us, p99", 0, True),
+    ("plain", "per_s", "plain requests a second, one core", 0, False),
+    ("plain", "upstream_connections", "upstream connections opened for them", 0, False),
+    ("open", "kb_per_stream", "kB per open stream", 1, False),
+    ("cold", "idle_mb", "MB at rest", 0, False),
+    ("after", "mb", "MB after many requests", 0, False),
+    ("cold", "first_answer_s", "start to first answer, s", 3, False),
+    ("cold", "import_s", "of which imports, s", 3, False),
+    ("edit", "effect_p50_ms", "save to effect, ms, median", 0, False),
+    ("edit", "effect_p95_ms", "save to effect, ms, p95", 0, False),
+)
+_HEAD = ("", "nginx", "", "sidecar", "", "x nginx", "")
+
+
+def table(results: Results) -> str:
+    """Medians with the spread over the rounds (half of highest minus lowest), and ratios within a round."""
+    rows = [_HEAD, *filter(None, (_row(results, *row) for row in _ROWS))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _row(results: Results, phase: str, figure: str, title: str, decimals: int, added: bool) -> tuple[str, ...] | None:
+    values = {
+        subject: list(figures[figure]) for subject, figures in results.get(phase, {}).items() if figure in figures
+    }
+    alone = values.pop("direct", [])
+    if added and alone:
+        values = {
+            subject: [value - base for value, base in zip(each, alone, strict=True)] for subject, each in values.items()
+        }
+    if "sidecar" not in values:
+        return None
+    ratios: list[float] = []
+    if "nginx" in values and all(value > 0 for value in values["nginx"]):
+        ratios = [ours / unit for ours, unit in zip(values["sidecar"], values["nginx"], strict=True)]
+    return (title, *_cell(values.get("nginx", []), decimals), *_cell(values["sidecar"], decimals), *_cell(ratios, 2))
+
+
+def _cell(values: Sequence[float], decimals: int) -> tuple[str, str]:
+    if not values:
+        return "-", ""
+    spread = (max(values) - min(values)) / 2
+    return f"{statistics.median(values):,.{decimals}f}", f"± {spread:,.{decimals}f}" if len(values) > 1 else ""
+
+
+def interpreter() -> str:
+    """Which Python it is, and whether it was built with profile-guided optimization: 20 to 30 % of it all."""
+    arguments = str(sysconfig.get_config_var("CONFIG_ARGS") or "")
+    if "--enable-optimizations" in arguments:
+        built = "built with PGO"
+    elif os.path.realpath(sys.executable).startswith("/usr/bin/"):
+        built = "the distribution's build; Debian and Ubuntu use PGO without saying so in CONFIG_ARGS"
+    else:
+        built = "built WITHOUT PGO: expect 20 to 30 % more CPU than with it"
+    return f"{platform.python_implementation()} {platform.python_version()} at {sys.executable}, {built}"
+
+
+def loop_ms() -> float:
+    """A fixed piece of Python, best of five: tells a slow hour or interpreter from a slow change."""
+
+    def run_s() -> float:
+        began = time.perf_counter()
+        table: dict[str, int] = {}
+        for number in range(100_000):
+            table[str(number & 255)] = number
+        return time.perf_counter() - began
+
+    return 1000 * min(run_s() for _ in range(5))
