@@ -7,11 +7,12 @@ client wrote twice, the last one counts, and only that one is sent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import msgspec
 
+from sidecar.dialects.loose import MALFORMED
 from sidecar.model.errors import ValidationError
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.request import Needs, Peek
@@ -19,61 +20,71 @@ from sidecar.model.topology import Operation, Params
 
 __all__ = ["peek", "splice"]
 
-_T = TypeVar("_T", str, bool)
+_T = TypeVar("_T")
 
-_TOP = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_Fields = Mapping[str, msgspec.Raw]
+
+_TOP = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
 _EMPTY = frozenset({b"null", b"[]", b"{}", b'""', b"false"})
 _TRUE = msgspec.Raw(b"true")
+_USAGE = msgspec.Raw(b'{"include_usage":true}')
+_NOTHING = Needs()
+_ASK_TO_REASON = ("reasoning_effort", "reasoning", "thinking")
+_NO_REASONING = _EMPTY | {b'"none"'}
+_MAX_SHOWN = 60  # bytes of a wrong value
 
 
 class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
+_MODEL = msgspec.json.Decoder(str | None).decode
+_FLAG = msgspec.json.Decoder(bool | None).decode
+_OPTIONS = msgspec.json.Decoder(_StreamOptions | None).decode
+
+
 def peek(body: bytes, operation: Operation) -> Peek:
     """The facts that routing needs of a body.
 
     Raises:
-        ValidationError: When the body is not a JSON object, or `model` or `stream` are not what they
-            must be.
+        ValidationError: When the body is not a JSON object, or a field that is looked at is not what
+            it must be; the message names it.
     """
     try:
-        fields = _TOP.decode(body)
+        fields = _TOP(body)
     except msgspec.ValidationError:
         raise _invalid(f"the body must be a JSON object, not {_shape(body)}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _invalid(f"the body is not valid JSON: {error}" if body else "the body is empty; send JSON") from None
-    model = _typed(fields, "model", str)
+    except RecursionError:
+        raise _invalid("the body is nested too deeply") from None
+    except MALFORMED as error:
+        raise _invalid(
+            f"the body is not valid JSON: {error}" if body.strip() else "the body is empty; send JSON"
+        ) from None
+    model = _typed(fields, "model", _MODEL, "a string")
     if not model:
         raise _invalid('"model" is missing; name a route or provider/model', "model")
-    stream = operation is not Operation.EMBEDDINGS and bool(_typed(fields, "stream", bool))
+    stream = operation is not Operation.EMBEDDINGS and _typed(fields, "stream", _FLAG, "true or false") is True
     return Peek(fields, model, stream, stream and _wants_usage(fields), _needs(body, fields, operation))
 
 
-def _typed(fields: Mapping[str, msgspec.Raw], name: str, kind: type[_T]) -> _T | None:
+def _typed(fields: _Fields, name: str, decode: Callable[[msgspec.Raw], _T], words: str) -> _T | None:
     raw = fields.get(name)
     if raw is None:
         return None
     try:
-        return msgspec.json.decode(raw, type=kind | None)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        words = {str: "a string", bool: "true or false"}[kind]
-        raise _invalid(f'"{name}" must be {words}, not {bytes(raw)[:60].decode("utf-8", "replace")}', name) from None
+        return decode(raw)
+    except MALFORMED:
+        shown = bytes(raw)[:_MAX_SHOWN].decode("utf-8", "replace")
+        raise _invalid(f'"{name}" must be {words}, not {shown}', name) from None
 
 
-def _wants_usage(fields: Mapping[str, msgspec.Raw]) -> bool:
-    raw = fields.get("stream_options")
-    if raw is None:
-        return False
-    try:
-        options = msgspec.json.decode(raw, type=_StreamOptions | None)
-    except msgspec.DecodeError:
-        raise _invalid('"stream_options" must be an object such as {"include_usage": true}', "stream_options") from None
-    return bool(options and options.include_usage)
+def _wants_usage(fields: _Fields) -> bool:
+    options = _typed(fields, "stream_options", _OPTIONS, 'an object such as {"include_usage": true}')
+    return options is not None and options.include_usage is True
 
 
-def _needs(body: bytes, fields: Mapping[str, msgspec.Raw], operation: Operation) -> Needs:
+def _needs(body: bytes, fields: _Fields, operation: Operation) -> Needs:
     if operation is not Operation.CHAT:
         return _NOTHING
     messages = fields.get("messages")
@@ -82,12 +93,10 @@ def _needs(body: bytes, fields: Mapping[str, msgspec.Raw], operation: Operation)
     if memoryview(messages)[0] != ord("["):
         raise _invalid('"messages" must be a list', "messages")
     tools = "tools" in fields and bytes(fields["tools"]) not in _EMPTY
-    images = b'"image_url"' in body
-    reasoning = "reasoning_effort" in fields or "reasoning" in fields
+    # From the right, where CPython's search is twice as fast in a long body.
+    images = body.rfind(b'"image_url"') >= 0
+    reasoning = any(name in fields and bytes(fields[name]) not in _NO_REASONING for name in _ASK_TO_REASON)
     return Needs(tools, images, reasoning) if tools or images or reasoning else _NOTHING
-
-
-_NOTHING = Needs()
 
 
 def splice(peek: Peek, model: str, params: Params, *, add_usage: bool) -> bytes:
@@ -107,18 +116,15 @@ def splice(peek: Peek, model: str, params: Params, *, add_usage: bool) -> bytes:
         fields.pop(name, None)
     for name, value in params.set.items():
         fields[name] = msgspec.Raw(value)
-    if add_usage and "stream_options" not in params.drop:
-        fields["stream_options"] = _with_usage(peek.fields.get("stream_options"))
+    if add_usage and "stream_options" not in params.drop and "stream_options" not in params.set:
+        fields["stream_options"] = _with_usage(fields.get("stream_options"))
     return _ENCODE(fields)
 
 
-_USAGE = msgspec.Raw(b'{"include_usage":true}')
-
-
-def _with_usage(options: msgspec.Raw | None) -> object:
-    if options is None or bytes(options) in _EMPTY:
+def _with_usage(options: object) -> object:
+    if not isinstance(options, msgspec.Raw) or bytes(options) in _EMPTY:
         return _USAGE
-    return {**msgspec.json.decode(options, type=dict[str, msgspec.Raw]), "include_usage": _TRUE}
+    return {**_TOP(options), "include_usage": _TRUE}
 
 
 def _shape(body: bytes) -> str:

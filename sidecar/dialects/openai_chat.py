@@ -2,27 +2,37 @@
 
 Knows the JSON of requests, answers, stream chunks and usage; knows nothing of sockets or failover.
 `read_answer` and `read_event` look at what came from a provider and give facts; the bytes themselves
-pass through untouched.
+pass through untouched. `plain_events` is the quick look at what most events of a stream are.
+
+Every value of interest is decoded on its own, so that one of an unexpected type hides no other: an
+event is malformed only if it is not a JSON object.
 
 Source: platform.openai.com/docs/api-reference/chat (read 2026-11). Providers differ from it in ways
 that are met here: usage on the finish chunk or beside an empty delta, `reasoning` or
-`reasoning_content`, a whole tool call in one delta, an error object inside a 200.
+`reasoning_content`, a whole tool call in one delta, `""` for no finish reason yet, an error object
+inside a 200 or inside a choice.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
 import msgspec
 
+from sidecar.dialects.loose import MALFORMED, read
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.records import Usage
 from sidecar.model.topology import Operation
 
-__all__ = ["DONE", "AnswerFacts", "EventFacts", "read_answer", "read_event", "stream_of", "usage_of"]
+__all__ = ["DONE", "AnswerFacts", "EventFacts", "plain_events", "read_answer", "read_event", "stream_of", "usage_of"]
 
 DONE = b"data: [DONE]\n\n"
 
 _ABSENT = msgspec.Raw(b"")
-_NOTHING = frozenset({b"", b"null", b'""', b"[]", b"{}"})
+_NOTHING = frozenset({b"", b"null", b'""', b"[]", b"{}", b"false"})
+_CHUNK = msgspec.Raw(b'"chat.completion.chunk"')
+_PREAMBLE = frozenset({"role", "provider_metadata"})  # what a delta may hold that is no content
 
 
 class _PromptDetails(msgspec.Struct):
@@ -43,19 +53,38 @@ class _Usage(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
-    index: int = 0
-    delta: dict[str, msgspec.Raw] | None = None
-    message: dict[str, msgspec.Raw] | None = None
+    index: msgspec.Raw = _ABSENT
+    delta: msgspec.Raw = _ABSENT
+    message: msgspec.Raw = _ABSENT
     text: msgspec.Raw = _ABSENT
-    finish_reason: str | None = None
+    finish_reason: msgspec.Raw = _ABSENT
+    error: msgspec.Raw = _ABSENT
 
 
 class _Body(msgspec.Struct):
-    model: str | None = None
-    choices: list[_Choice] | None = None
+    model: msgspec.Raw = _ABSENT
+    object: msgspec.Raw = _ABSENT
+    type: msgspec.Raw = _ABSENT
+    choices: msgspec.Raw = _ABSENT
     data: msgspec.Raw = _ABSENT  # embeddings
     usage: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _ABSENT
+
+
+class _PlainChoice(msgspec.Struct, gc=False):
+    index: Literal[0] = 0
+    finish_reason: None = None
+    error: None = None
+
+
+class _PlainEvent(msgspec.Struct, gc=False):
+    """Decodes only from an event that says no more than: here is more of the first choice."""
+
+    choices: list[_PlainChoice] = []
+    usage: None = None
+    error: None = None
+    type: None = None
+    object: Literal["chat.completion.chunk", "text_completion", "chat.completion", ""] = ""
 
 
 class AnswerFacts(msgspec.Struct, frozen=True):
@@ -81,63 +110,114 @@ class EventFacts(msgspec.Struct, frozen=True):
 
 
 _DECODE = msgspec.json.Decoder(_Body).decode
+_DECODE_CHOICES = msgspec.json.Decoder(list[_Choice]).decode
+_DECODE_TEXT = msgspec.json.Decoder(str).decode
+_DECODE_INDEX = msgspec.json.Decoder(int).decode
+_DECODE_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_DECODE_LIST = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 _DECODE_USAGE = msgspec.json.Decoder(_Usage | None).decode
+
+plain_events = msgspec.json.Decoder(_PlainEvent).decode_lines
+"""One value for each of the events, given as JSON objects with white space between.
+
+Raises one of `MALFORMED` when there is one among them that `read_event` must look at: it is no JSON
+object, or holds a finish reason, a usage, an error, or anything of a choice other than the first.
+"""
 
 
 def read_answer(body: bytes, operation: Operation) -> AnswerFacts | Failure:
     """The facts of a whole answer, or why it is none."""
     try:
-        value = _DECODE(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        value = read(_DECODE, body)
+    except MALFORMED as error:
         return _malformed(body, str(error))
-    if bytes(value.error) not in _NOTHING:
-        return AnswerFacts(value.model, None, None, fault=True)
+    model = _text(value.model)
     if operation is Operation.EMBEDDINGS:
+        if _fault(value, ()):
+            return AnswerFacts(model, None, None, fault=True)
         if bytes(value.data) in _NOTHING:
             return Failure(Kind.MALFORMED, 'the provider\'s answer has no "data"')
-        return AnswerFacts(value.model, None, usage_of(value.usage))
-    if not value.choices:
+        return AnswerFacts(model, None, usage_of(value.usage))
+    choices = _choices(value.choices)
+    if _fault(value, choices):
+        return AnswerFacts(model, None, None, fault=True)
+    if not choices:
         return Failure(Kind.MALFORMED, 'the provider\'s answer has no "choices"')
-    return AnswerFacts(value.model, value.choices[0].finish_reason, usage_of(value.usage))
+    return AnswerFacts(model, _text(choices[0].finish_reason), usage_of(value.usage))
 
 
 def read_event(data: bytes) -> EventFacts | None:
-    """The facts of one event's data, or None when it is not what the dialect allows."""
+    """The facts of one event's data, or None when it is not a JSON object."""
     try:
-        value = _DECODE(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        value = read(_DECODE, data)
+        data.decode()  # the decoder does not look at the bytes of strings that it skips
+    except MALFORMED:
         return None
-    fault = bytes(value.error) not in _NOTHING
-    choices = value.choices or []
-    finished = tuple(choice.index for choice in choices if choice.finish_reason)
+    choices = _choices(value.choices)
+    reasons = [_text(choice.finish_reason) for choice in choices]
+    started = tuple(_index(choice.index) for choice in choices)
+    finished = tuple(index for index, reason in zip(started, reasons, strict=True) if reason)
     return EventFacts(
         content=bool(finished) or any(_has_content(choice) for choice in choices),
         usage_only=not choices and bytes(value.usage) not in _NOTHING,
-        started=tuple(choice.index for choice in choices),
+        started=started,
         finished=finished,
-        finish_reason=next((choice.finish_reason for choice in choices if choice.finish_reason), None),
-        model=value.model,
+        finish_reason=next(filter(None, reasons), None),
+        model=_text(value.model),
         usage=usage_of(value.usage),
-        fault=fault,
+        fault=_fault(value, choices),
     )
+
+
+def _fault(value: _Body, choices: Sequence[_Choice]) -> bool:
+    """Whether it tells of an error, in any of the places where that is done."""
+    if bytes(value.error) not in _NOTHING or b'"error"' in (bytes(value.object), bytes(value.type)):
+        return True
+    return any(bytes(choice.error) not in _NOTHING or bytes(choice.finish_reason) == b'"error"' for choice in choices)
+
+
+def _choices(raw: msgspec.Raw) -> Sequence[_Choice]:
+    try:
+        return read(_DECODE_CHOICES, bytes(raw)) if bytes(raw) else ()
+    except MALFORMED:
+        return ()
+
+
+def _text(raw: msgspec.Raw) -> str | None:
+    try:
+        return read(_DECODE_TEXT, bytes(raw)) or None
+    except MALFORMED:
+        return None
+
+
+def _index(raw: msgspec.Raw) -> int:
+    """A choice without a number is the first: many servers know no other."""
+    try:
+        return _DECODE_INDEX(raw)
+    except MALFORMED:
+        return 0
 
 
 def _has_content(choice: _Choice) -> bool:
     if bytes(choice.text) not in _NOTHING:
         return True
-    delta = choice.delta or choice.message
-    if not delta:
-        return False
-    return any(name != "role" and bytes(value) not in _NOTHING for name, value in delta.items())
+    delta = _fields(choice.message if bytes(choice.delta) in _NOTHING else choice.delta)
+    return any(name not in _PREAMBLE and bytes(value) not in _NOTHING for name, value in delta.items())
+
+
+def _fields(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """The top level of an object; of anything else, nothing."""
+    try:
+        return read(_DECODE_FIELDS, bytes(raw))
+    except MALFORMED:
+        return {}
 
 
 def usage_of(raw: msgspec.Raw | bytes) -> Usage | None:
     """A usage object in the house's convention; None when there is none, or it cannot be read."""
-    if not bytes(raw):
-        return None
     try:
         usage = _DECODE_USAGE(raw)
-    except msgspec.DecodeError:
+    except MALFORMED:
         return None
     if usage is None or (usage.prompt_tokens is None and usage.completion_tokens is None):
         return None
@@ -165,28 +245,35 @@ def stream_of(body: bytes, *, with_usage: bool) -> bytes:
         body: A valid answer of chat or completions.
         with_usage: The client asked for the usage chunk.
     """
-    answer = msgspec.json.decode(body, type=dict[str, object])
+    answer = read(_DECODE_FIELDS, body)
     head: dict[str, object] = {
         name: answer[name] for name in ("id", "created", "model", "system_fingerprint") if name in answer
     }
-    chat = answer.get("object") != "text_completion"
-    head["object"] = "chat.completion.chunk" if chat else "text_completion"
+    chat = bytes(answer.get("object", _ABSENT)) != b'"text_completion"'
+    head["object"] = _CHUNK if chat else answer["object"]
     events: list[dict[str, object]] = []
-    for choice in msgspec.convert(answer.get("choices"), list[dict[str, object]]):
-        finish = choice.pop("finish_reason", None) or "stop"
-        if chat:
-            choice["delta"] = _as_delta(msgspec.convert(choice.pop("message", {}), dict[str, object]))
-        events.append({**head, "choices": [{**choice, "finish_reason": None}]})
+    for choice in read(_DECODE_LIST, bytes(answer["choices"])):
+        finish = _text(choice.pop("finish_reason", _ABSENT)) or "stop"
+        said = {"delta": _as_delta(_fields(choice.pop("message", _ABSENT)))} if chat else {}
+        events.append({**head, "choices": [{**choice, **said, "finish_reason": None}]})
         last: dict[str, object] = {"index": choice.get("index", 0), "finish_reason": finish}
         events.append({**head, "choices": [{**last, "delta": {}} if chat else {**last, "text": ""}]})
-    if with_usage and answer.get("usage"):
+    if with_usage and bytes(answer.get("usage", _ABSENT)) not in _NOTHING:
         events.append({**head, "choices": [], "usage": answer["usage"]})
-    return b"".join(b"data: " + msgspec.json.encode(event) + b"\n\n" for event in events) + DONE
+    return b"".join(map(_event, events)) + DONE
 
 
-def _as_delta(message: dict[str, object]) -> dict[str, object]:
+def _event(value: Mapping[str, object]) -> bytes:
+    """One event on one line: what a server wrote over several lines may be in it."""
+    return b"data: " + msgspec.json.format(msgspec.json.encode(value), indent=-1) + b"\n\n"
+
+
+def _as_delta(message: Mapping[str, msgspec.Raw]) -> dict[str, object]:
     """A message as one delta: the calls of a stream carry their index."""
-    calls = message.get("tool_calls")
-    if isinstance(calls, list):
-        message["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls)]
-    return message
+    delta: dict[str, object] = dict(message)
+    try:
+        calls = read(_DECODE_LIST, bytes(message.get("tool_calls", _ABSENT)))
+    except MALFORMED:
+        return delta
+    delta["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls)]
+    return delta

@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from sidecar.dialects.sse import parse, split
+from sidecar.dialects.loose import MALFORMED, event_of, json_object, object_of, objects, text
+from sidecar.dialects.sse import split
 from sidecar.model.errors import ValidationError
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.request import Peek
@@ -46,7 +47,7 @@ def chat_peek(peek: Peek) -> Peek:
 def _prompt(raw: msgspec.Raw | None) -> str:
     try:
         value = msgspec.json.decode(raw, type=str | list[str]) if raw is not None else None
-    except msgspec.DecodeError:
+    except MALFORMED:
         value = None
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
@@ -59,33 +60,45 @@ def _prompt(raw: msgspec.Raw | None) -> str:
 
 def completion_of(body: bytes) -> bytes:
     """A chat's whole answer in the shape of completions."""
-    return msgspec.json.encode(_reshaped(msgspec.json.decode(body)))
+    return msgspec.json.encode(_reshaped(json_object(body) or {}))
 
 
 def completion_events(frames: bytes) -> bytes:
     """Whole frames of a chat's stream in the shape of completions; comments and `[DONE]` stay."""
     shaped = []
     for frame in split(frames):
-        data = parse(frame).data
-        if data is None or data.strip() == b"[DONE]":
-            shaped.append(frame)
-        else:
-            shaped.append(b"data: " + msgspec.json.encode(_reshaped(msgspec.json.decode(data))) + b"\n\n")
+        event = event_of(frame)
+        shaped.append(frame if event is None else b"data: " + msgspec.json.encode(_reshaped(event)) + b"\n\n")
     return b"".join(shaped)
 
 
 def _reshaped(value: dict[str, Any]) -> dict[str, Any]:
-    choices = value.get("choices") or []
-    return {**value, "object": "text_completion", "choices": [_choice(choice) for choice in choices]}
+    choices = [_choice(choice) for choice in objects(value.get("choices"))]
+    return {**value, "object": "text_completion", "choices": choices}
 
 
 def _choice(choice: dict[str, Any]) -> dict[str, Any]:
-    said = choice.get("message") or choice.get("delta") or {}
+    said = object_of(choice.get("message") or choice.get("delta"))
     return {
         "index": choice.get("index", 0),
-        "text": said.get("content") or "",
-        "logprobs": choice.get("logprobs"),
+        "text": text(said.get("content")),
+        "logprobs": _logprobs(choice.get("logprobs")),
         "finish_reason": choice.get("finish_reason"),
+    }
+
+
+def _logprobs(value: Any) -> dict[str, list[Any]] | None:
+    """What chat tells token by token, as the parallel lists of completions."""
+    if not isinstance(value, dict):
+        return None
+    tokens = objects(value.get("content"))
+    return {
+        "tokens": [token.get("token") for token in tokens],
+        "token_logprobs": [token.get("logprob") for token in tokens],
+        "top_logprobs": [
+            {text(top.get("token")): top.get("logprob") for top in objects(token.get("top_logprobs"))}
+            for token in tokens
+        ],
     }
 
 

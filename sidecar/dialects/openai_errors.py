@@ -173,10 +173,11 @@ def _plain_text(body: bytes) -> str:
 def encode_failure(failure: Failure, attempts: Sequence[Mapping[str, Any]] = ()) -> tuple[bytes, str]:
     """The body and content type of the error answer.
 
-    A provider's own words on a request that is at fault go to the client unchanged; any other failure
-    is told in our words, with every attempt listed.
+    A provider's own words on a request that is at fault go to the client unchanged, those on its length
+    when nobody else was asked; any other failure is told in our words, with every attempt listed.
     """
-    if failure.kind is Kind.INVALID_REQUEST and failure.upstream is not None:
+    told_by_one = failure.kind is Kind.CONTEXT_LENGTH and len(attempts) == 1
+    if failure.upstream is not None and (failure.kind is Kind.INVALID_REQUEST or told_by_one):
         return failure.upstream.body, failure.upstream.content_type
     return msgspec.json.encode({"error": _error(failure, attempts)}), "application/json"
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from sidecar.dialects.openai_chat import usage_of
+from sidecar.dialects.loose import json_object, object_of, objects, text, thoughts
+from sidecar.dialects.openai_chat import read_event, usage_of
 from sidecar.dialects.sse import parse, split
 from sidecar.model.chat import FunctionCall, TokenUsage, ToolCall
 
@@ -67,6 +68,7 @@ class Reading(msgspec.Struct):
     finish_reason: str | None = None
     usage: TokenUsage | None = None
     calls: dict[int, ToolCall] = {}
+    _places: dict[int, int] = {}  # of an index that is not its call's place
 
     @property
     def tool_calls(self) -> list[ToolCall]:
@@ -88,41 +90,54 @@ class Reading(msgspec.Struct):
         Args:
             event: A decoded chunk, or a whole answer (whose message counts as one delta).
         """
-        self.model = event.get("model") or self.model
+        self.model = text(event.get("model")) or self.model
         self.usage = _token_usage(event.get("usage")) or self.usage
-        text = ""
+        new = ""
         deltas: list[dict[str, Any]] | None = None
-        for choice in event.get("choices") or ():
+        for choice in objects(event.get("choices")):
             if choice.get("index"):
                 continue
-            delta = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
-            text += _text(delta.get("content"))
-            self.refusal += _text(delta.get("refusal"))
-            self.reasoning += _text(delta.get("reasoning_content")) or _text(delta.get("reasoning"))
-            self.finish_reason = choice.get("finish_reason") or self.finish_reason
-            if delta.get("tool_calls"):
-                deltas = delta["tool_calls"]
-                for position, call in enumerate(deltas):
-                    self._take_call(call, position if choice.get("message") else self._place(call))
-        self.content += text
-        return text, deltas
+            whole = bool(choice.get("message"))
+            delta = object_of(choice.get("delta") or choice.get("message") or {"content": choice.get("text")})
+            content = delta.get("content")
+            new += text(content)
+            self.refusal += text(delta.get("refusal"))
+            self.reasoning += text(delta.get("reasoning_content")) or text(delta.get("reasoning")) or thoughts(content)
+            self.finish_reason = text(choice.get("finish_reason")) or self.finish_reason
+            if calls := objects(delta.get("tool_calls")):
+                deltas = calls
+                for position, call in enumerate(calls):
+                    self._take_call(call, position if whole else self._place(call))
+        self.content += new
+        return new, deltas
 
     def _place(self, delta: Mapping[str, Any]) -> int:
-        """Which call a delta belongs to; some providers give no index, and a new id is a new call then."""
-        index = delta.get("index")
-        if isinstance(index, int):
-            return index
-        last = max(self.calls, default=0)
-        if not delta.get("id"):
-            return last
-        return next((at for at, call in self.calls.items() if call.id == delta["id"]), last + bool(self.calls))
+        """Which call a delta belongs to.
 
-    def _take_call(self, delta: Mapping[str, Any], index: int) -> None:
-        function = delta.get("function") or {}
-        call = self.calls.get(index)
+        The index says it, unless it is missing, or the same for every call: a delta that brings another
+        id and a name begins a call of its own, and what follows under its index goes there.
+        """
+        index, call_id = delta.get("index"), delta.get("id")
+        last = max(self.calls, default=-1)
+        if isinstance(index, int):
+            place = self._places.get(index, index)
+            begun = self.calls.get(place)
+            if begun is None or not call_id or begun.id == call_id or not object_of(delta.get("function")).get("name"):
+                return place
+            self._places[index] = last + 1
+            return last + 1
+        if not call_id:
+            return max(last, 0)
+        return next((at for at, call in self.calls.items() if call.id == call_id), last + 1)
+
+    def _take_call(self, delta: Mapping[str, Any], place: int) -> None:
+        function = object_of(delta.get("function"))
+        call = self.calls.get(place)
         if call is None:
-            call = self.calls[index] = ToolCall(delta.get("id") or f"call_{index}", FunctionCall("", ""))
-        call.function.name += function.get("name") or ""
+            call = self.calls[place] = ToolCall(text(delta.get("id")) or f"call_{place}", FunctionCall("", ""))
+        name = text(function.get("name"))
+        if name != call.function.name:  # some repeat it with every delta
+            call.function.name += name
         arguments = function.get("arguments") or ""
         # Some give the arguments as an object instead of its JSON text.
         call.function.arguments += arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
@@ -131,15 +146,8 @@ class Reading(msgspec.Struct):
 def read_message(body: bytes) -> Reading:
     """A whole answer, of chat or of completions."""
     reading = Reading()
-    reading.take(msgspec.json.decode(body))
+    reading.take(json_object(body) or {})
     return reading
-
-
-def _text(value: Any) -> str:
-    """A text, or the texts among the parts that some providers write in its place."""
-    if isinstance(value, list):
-        return "".join(part["text"] for part in value if isinstance(part, dict) and isinstance(part.get("text"), str))
-    return value if isinstance(value, str) else ""
 
 
 def _token_usage(value: Any) -> TokenUsage | None:
@@ -150,30 +158,50 @@ def _token_usage(value: Any) -> TokenUsage | None:
     return TokenUsage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
 
 
+_HEAD = ("id", "created", "model", "system_fingerprint")
+
+
 def answer_of(stream: bytes) -> bytes | None:
     """A whole stream as the one answer that its client asked for; None when it is not complete.
 
-    Some servers stream whatever they are asked. Only the first choice is kept: more than one cannot
-    have been asked for here and come back as a stream.
+    Some servers stream whatever they are asked. A stream that tells of an error gives that event.
     """
-    reading = Reading()
+    readings: dict[int, Reading] = {}
     head: dict[str, Any] = {}
+    usage: Any = None
+    done = chat = False
     for frame in split(stream):
         data = parse(frame).data
-        if data is None or data.strip() == b"[DONE]":
+        if data is None:
             continue
-        try:
-            event = msgspec.json.decode(data, type=dict[str, Any])
-        except msgspec.DecodeError:
+        done = done or data.strip() == b"[DONE]"
+        event = json_object(data)
+        if event is None:
             continue
-        head = head or {name: event[name] for name in ("id", "created", "model", "system_fingerprint") if name in event}
-        reading.take(event)
-    if reading.finish_reason is None:
+        facts = read_event(data)
+        if facts is not None and facts.fault:
+            return data
+        head = head or {name: event[name] for name in _HEAD if name in event}
+        usage = event.get("usage") or usage
+        for choice in objects(event.get("choices")):
+            chat = chat or "text" not in choice
+            index = choice.get("index") or 0
+            readings.setdefault(index, Reading()).take({"choices": [{**choice, "index": 0}]})
+    if not readings or not (done or all(reading.finish_reason for reading in readings.values())):
         return None
+    choices = [_choice(index, reading, chat=chat) for index, reading in sorted(readings.items())]
+    kind = "chat.completion" if chat else "text_completion"
+    return msgspec.json.encode({**head, "object": kind, "choices": choices, "usage": usage})
+
+
+def _choice(index: int, reading: Reading, *, chat: bool) -> dict[str, Any]:
+    if not chat:
+        return {"index": index, "text": reading.content, "finish_reason": reading.finish_reason}
     message: dict[str, Any] = {"role": "assistant", "content": reading.content or None}
     if reading.calls:
         message["tool_calls"] = reading.tool_calls
     if reading.refusal:
         message["refusal"] = reading.refusal
-    choice = {"index": 0, "message": message, "finish_reason": reading.finish_reason}
-    return msgspec.json.encode({**head, "object": "chat.completion", "choices": [choice], "usage": reading.usage})
+    if reading.reasoning:
+        message["reasoning_content"] = reading.reasoning
+    return {"index": index, "message": message, "finish_reason": reading.finish_reason}

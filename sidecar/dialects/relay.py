@@ -2,8 +2,9 @@
 
 `Tap` is a pure transducer, bytes in, bytes and facts out. Until the first content it holds everything
 back (so that a failure can still be answered by another target unseen); after it, whole frames pass as
-they came. A frame is looked into only where a byte search says that it may hold a finish reason, a
-usage, an error or the end; the rest is only checked to be JSON, all frames of a read in one call.
+they came. What most frames say, "here is more of the first choice", is checked for all frames of a
+read in one call; where that check fails, they are looked into one by one. How a stream was torn on its
+way changes nothing: not what passes, and not the facts.
 
 Three things never pass: a frame that is not JSON (skipped and counted), the usage chunk that only we
 asked for, and an error event (the caller ends the stream with its own).
@@ -11,9 +12,8 @@ asked for, and an error event (the caller ends the stream with its own).
 
 from __future__ import annotations
 
-import msgspec
-
-from sidecar.dialects.openai_chat import DONE, EventFacts, read_event
+from sidecar.dialects.loose import MALFORMED
+from sidecar.dialects.openai_chat import DONE, EventFacts, plain_events, read_event
 from sidecar.dialects.sse import MAX_FRAME_BYTES, Framer, parse, split
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.records import Usage
@@ -22,12 +22,8 @@ __all__ = ["MAX_PREAMBLE_BYTES", "Tap"]
 
 MAX_PREAMBLE_BYTES = 64 * 1024
 
-
-class _Anything(msgspec.Struct):
-    """Decoding to this checks that the JSON is well-formed and keeps nothing of it."""
-
-
-_CHECK_LINES = msgspec.json.Decoder(_Anything).decode_lines
+_LF, _CR = b"\n\r"
+_LAST_FRAMES = 3  # of a stream: finish reason, usage, `[DONE]`
 
 
 class Tap:
@@ -38,8 +34,11 @@ class Tap:
     """
 
     __slots__ = (
+        "_answering",
         "_finished",
         "_framer",
+        "_held_bytes",
+        "_quick",
         "_ready",
         "_started",
         "_withhold_usage",
@@ -55,16 +54,19 @@ class Tap:
     def __init__(self, *, withhold_usage: bool) -> None:
         self._framer = Framer()
         self._ready: list[bytes] = []  # frames that may pass, once there is content
+        self._held_bytes = 0  # of the preamble
         self._started: set[int] = set()
         self._finished: set[int] = set()
         self._withhold_usage = withhold_usage
-        self.committed = False  # content has come
+        self._answering = False  # content has come
+        self._quick = False  # a plain event could tell nothing new
+        self.committed = False  # content has come, or more preamble than is held
         self.done = False  # the terminal event has come
         self.fault: bytes | None = None  # the data of an error event
         self.malformed = 0  # frames that were skipped
         self.finish_reason: str | None = None
-        self.model: str | None = None
-        self.usage: Usage | None = None
+        self.model: str | None = None  # the first that was named
+        self.usage: Usage | None = None  # the last that was told
 
     @property
     def complete(self) -> bool:
@@ -77,18 +79,24 @@ class Tap:
         After `fault` or `done` is set, what follows in the stream is of no interest and does not pass.
         """
         frames = self._framer.feed(data)
-        if self.committed and frames and _plain(frames):
+        if self._quick and _plain(frames):
             return frames
-        self._look(frames)
-        if self._framer.held_bytes > MAX_FRAME_BYTES:
-            self.fault = b'{"error":{"message":"an event of the stream is larger than 16 MiB"}}'
+        if frames:
+            self._look(frames)
+        if self._framer.held_bytes > MAX_FRAME_BYTES and not self._over:
+            self._fail(b'{"error":{"message":"an event of the stream is larger than 16 MiB"}}')
         return self._take()
 
     def end(self) -> bytes:
-        """The stream is over: what a last frame without its empty line still gives."""
-        rest = self._framer.end().rstrip(b"\r\n")
+        """The stream is over: what a last frame without its empty line still gives.
+
+        Half a frame is not counted as malformed: that is the end of a stream that was cut.
+        """
+        rest = self._framer.end()
         if rest:
-            self._look(rest + b"\n\n")
+            malformed = self.malformed
+            self._look(rest)
+            self.malformed = malformed
         return self._take()
 
     def closing(self) -> bytes:
@@ -103,38 +111,72 @@ class Tap:
             return Failure(Kind.MALFORMED, "the provider's stream held no answer")
         return Failure(Kind.TRUNCATED, "the stream ended without a finish reason")
 
+    @property
+    def _over(self) -> bool:
+        return self.done or self.fault is not None
+
+    def _fail(self, data: bytes) -> None:
+        self.fault = data
+        self._quick = False
+
     def _take(self) -> bytes:
         if not self._ready:
             return b""
         if not self.committed:
-            self.committed = sum(map(len, self._ready)) > MAX_PREAMBLE_BYTES
+            self.committed = self._held_bytes > MAX_PREAMBLE_BYTES
             if not self.committed:
                 return b""
-        ready, self._ready = self._ready, []
-        return b"".join(ready)
+        ready = b"".join(self._ready)
+        self._ready.clear()
+        return ready
+
+    def _pass(self, frames: bytes) -> None:
+        self._ready.append(frames)
+        if not self.committed:
+            self._held_bytes += len(frames)
 
     def _look(self, frames: bytes) -> None:
-        """Look into every frame, in order, up to the one that ends the stream."""
-        for frame in split(frames):
-            if self.done or self.fault is not None:
+        """Look into every frame, in order, up to the one that ends the stream.
+
+        In one read there may be many plain frames between the first of a stream and its last: those
+        are spared the closer look.
+        """
+        if self._quick:
+            cut = _before_last(frames)
+            if _plain(frames[:cut]):
+                self._pass(frames[:cut])
+                frames = frames[cut:]
+        pieces = split(frames)
+        for place, frame in enumerate(pieces, 1):
+            if self._over:
                 return
+            was_quick = self._quick
             if self._passes(frame):
-                self._ready.append(frame)
+                self._pass(frame)
+            if self._quick and not was_quick:
+                self._look(b"".join(pieces[place:]))
+                return
 
     def _passes(self, frame: bytes) -> bool:
         parsed = parse(frame)
-        if parsed.data is None:
+        bare = parsed.data is None
+        # Some servers answer `{"error": ...}` as it is, under the content type of a stream.
+        data = frame if parsed.data is None else parsed.data
+        data = data.strip()
+        if bare and not data.startswith(b"{"):
             return True  # a comment keeps a connection awake
-        data = parsed.data.strip()
         if data == b"[DONE]":
             self.done = True
+            self._quick = False
             return True
         facts = read_event(data)
+        if parsed.event == "error" or (facts is not None and facts.fault):
+            self._fail(data)
+            return False
+        if bare:
+            return True
         if facts is None:
             self.malformed += 1
-            return False
-        if facts.fault or parsed.event == "error":
-            self.fault = data
             return False
         self._note(facts)
         return not (facts.usage_only and self._withhold_usage)
@@ -142,23 +184,42 @@ class Tap:
     def _note(self, facts: EventFacts) -> None:
         self._started.update(facts.started)
         self._finished.update(facts.finished)
-        self.model = facts.model or self.model
+        self.model = self.model or facts.model
         self.usage = facts.usage or self.usage
         self.finish_reason = facts.finish_reason or self.finish_reason
         if facts.content:
-            self.committed = True
+            self._answering = self.committed = True
+        self._quick = self._answering and self.model is not None and 0 in self._started
+
+
+def _before_last(frames: bytes) -> int:
+    """Where the last few frames begin; 0 when there are no others."""
+    cut = len(frames) - 2
+    for _ in range(_LAST_FRAMES):
+        cut = frames.rfind(b"\n\n", 0, max(cut, 0))
+    return cut + 2 if cut > 0 else 0
 
 
 def _plain(frames: bytes) -> bool:
-    """Whether these are frames of well-formed JSON in which nothing needs a look."""
-    if not frames.startswith(b"data: {") or b"\r" in frames or b"[DONE]" in frames or b'"error"' in frames:
+    r"""Whether these are frames of one JSON object each, and none says anything of interest.
+
+    The objects are decoded in one call, each pair joined by `}\t{`. That a tab between two braces
+    cannot be inside an object, a list or a string makes every joint the end of one value, and that
+    there are as many values as joints and one makes each frame exactly one value.
+    """
+    if _CR in frames:
+        frames = frames.replace(b"\r\n", b"\n")
+    if not (frames.startswith(b"data: {") and frames.endswith(b"}\n\n")):
         return False
-    if frames.count(b'"finish_reason"') != frames.count(b'"finish_reason":null'):
-        return False
-    if frames.count(b'"usage"') != frames.count(b'"usage":null'):
+    parts = frames[6:-2].split(b"}\n\ndata: {")
+    joined = b"}\t{".join(parts)
+    if _LF in joined or _CR in joined:
         return False
     try:
-        _CHECK_LINES(frames[6:-2].replace(b"\n\ndata: ", b"\n"))
-    except msgspec.DecodeError:
+        if len(plain_events(joined)) != len(parts):
+            return False
+        if not joined.isascii():
+            joined.decode()  # the decoder does not look at the bytes of strings that it skips
+    except MALFORMED:
         return False
     return True

@@ -18,8 +18,9 @@ from typing import Any
 
 import msgspec
 
+from sidecar.dialects.loose import event_of
 from sidecar.dialects.openai_reading import Reading
-from sidecar.dialects.sse import parse, split
+from sidecar.dialects.sse import split
 from sidecar.model.request import Peek
 from sidecar.model.topology import Operation
 
@@ -49,7 +50,7 @@ def delivered_text(stream: bytes) -> str | None:
     """
     reading = Reading()
     for frame in split(stream):
-        event = _event(frame)
+        event = event_of(frame)
         if event is not None:
             reading.take(event)
     if reading.calls or reading.refusal or reading.finish_reason:
@@ -123,7 +124,7 @@ class Joiner:
     def _passed(self, frame: bytes) -> bytes:
         if self._joined:
             return frame
-        event = _event(frame)
+        event = event_of(frame)
         if event is None:
             return frame  # a comment, or the end
         choices = event.get("choices") or []
@@ -150,13 +151,6 @@ def _with_text(event: dict[str, Any], text: str) -> bytes:
     if text or name in place:
         place[name] = text
     return b"data: " + msgspec.json.encode(event) + b"\n\n"
-
-
-def _event(frame: bytes) -> dict[str, Any] | None:
-    data = parse(frame).data
-    if data is None or data.strip() == b"[DONE]":
-        return None
-    return msgspec.json.decode(data, type=dict[str, Any])
 
 
 def _value(peek: Peek, name: str) -> Any:
