@@ -4,9 +4,9 @@ Pure: is given `(texts, lookup)` by `sources`, which finds and reads files, envi
 
     tree        YAML to nodes with places; hostile input is refused here
     references  ${NAME}, ${file:...}, ${credential:...}
-    schema      the shape of the file, one Struct a map; `shape` reads their types
+    schema      the shape of the file, one Struct a map; `values` the types of what they hold; `shape` reads both
     decode      nodes to schema; `wording` says what is wrong, `problems` collects it
-    units       durations, sizes, modes          addresses  base URLs and listeners
+    units       durations, sizes, percentages    addresses  base URLs and listeners
     overlay     the narrower scope wins key by key
     presets     what is known of the vendors, as data
     providers, credentials, routes               schema to topology, with every cross check
@@ -19,9 +19,7 @@ from sidecar.config.derive import (
     balanced,
     checked_weight,
     strategy_named,
-    unbalanced,
     with_chain,
-    with_pools,
     with_weight,
 )
 from sidecar.config.diff import Delta, Diff, chain_text, diff
@@ -30,7 +28,7 @@ from sidecar.config.jsonschema import json_schema
 from sidecar.config.load import Source, load
 from sidecar.config.presets import PRESETS, Preset
 from sidecar.config.problems import ConfigErrors, ConfigProblem
-from sidecar.config.references import Lookup
+from sidecar.config.references import Lookup, Stamp
 
 __all__ = [
     "PRESETS",
@@ -41,6 +39,7 @@ __all__ = [
     "Lookup",
     "Preset",
     "Source",
+    "Stamp",
     "balanced",
     "chain_text",
     "checked_weight",
@@ -50,8 +49,6 @@ __all__ = [
     "json_schema",
     "load",
     "strategy_named",
-    "unbalanced",
     "with_chain",
-    "with_pools",
     "with_weight",
 ]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["AddressError", "base_url", "host_of", "listener"]
+__all__ = ["AddressError", "base_url", "check_listener", "host_of"]
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?", re.ASCII)
 _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@/%-]*", re.ASCII)
@@ -51,8 +51,8 @@ def host_of(url: str) -> str | None:
     return urlsplit(url).hostname
 
 
-def listener(text: str) -> str:
-    """The place to listen at, `host:port` or `unix:/path`.
+def check_listener(text: str) -> None:
+    """See that the text is a place to listen at: `host:port` on this machine alone, or `unix:/path`.
 
     Raises:
         AddressError: When it is neither.
@@ -60,14 +60,18 @@ def listener(text: str) -> str:
     if text.startswith("unix:"):
         if not text.removeprefix("unix:").startswith("/") or "\0" in text:
             raise AddressError("a Unix socket needs an absolute path, such as unix:/run/sidecar/sidecar.sock")
-        return text
+        return
     host, colon, port = text.rpartition(":")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise AddressError('expected "host:port" or "unix:/path"')
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not bare or not _is_host(bare) or (":" in bare) != (bare != host):
         raise AddressError('expected "host:port" or "unix:/path"; an IPv6 address goes in brackets: "[::1]:4141"')
-    return text
+    if not _is_loopback(bare):
+        raise AddressError(
+            f"{text} can be reached from other machines, and there is no authentication for that; "
+            "use 127.0.0.1, [::1] or a Unix socket"
+        )
 
 
 def _split(text: str) -> SplitResult:

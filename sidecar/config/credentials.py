@@ -14,7 +14,8 @@ from sidecar.config.addresses import host_of
 from sidecar.config.presets import Preset
 from sidecar.config.problems import Problems, child
 from sidecar.config.references import Lookup
-from sidecar.config.schema import ProviderKeys, Text
+from sidecar.config.schema import ProviderKeys
+from sidecar.config.values import Text
 from sidecar.model.secret import Secret
 from sidecar.model.topology import Auth, AuthScheme
 
@@ -44,6 +45,7 @@ def auth_of(path: str, keys: ProviderKeys, preset: Preset, lookup: Lookup, probl
     """The provider's key: the file's, else that of the type's environment variable, else a warning."""
     if isinstance(keys.api_key, Text):
         source = keys.api_key.source
+        _check_value(child(path, "api_key"), keys.api_key.value, problems)
         if keys.api_key.value.reveal():
             scheme = AuthScheme.BEARER if preset.scheme is AuthScheme.NONE else preset.scheme
             return Auth(scheme, keys.api_key.value, source or "api_key")
@@ -52,6 +54,7 @@ def auth_of(path: str, keys: ProviderKeys, preset: Preset, lookup: Lookup, probl
         value = lookup.env(variable)
         reference = f"${{{variable}}}"
         if value and _is_home(url, preset):
+            _check_value(path, Secret(value), problems)
             return Auth(preset.scheme, Secret(value), reference)
         if value:
             reason = f"${variable} is for another host; if this one may have it, write api_key: {reference}"
@@ -76,6 +79,7 @@ def _keyless(path: str, preset: Preset, source: str | None, reason: str, problem
 def headers_of(path: str, keys: ProviderKeys, preset: Preset, problems: Problems) -> dict[str, str | Secret]:
     """The headers of every request, by their names in lower case."""
     headers: dict[str, str | Secret] = {name.lower(): value for name, value in preset.headers.items()}
+    seen: set[str] = set()
     for name, text in ({} if keys.headers is UNSET else keys.headers).items():
         place = child(child(path, "headers"), name)
         lower = name.lower()
@@ -83,8 +87,19 @@ def headers_of(path: str, keys: ProviderKeys, preset: Preset, problems: Problems
             problems.add(place, "this is no header's name")
         elif lower in _TRANSPORTS_OWN:
             problems.add(place, f"{lower} belongs to the connection or the body and cannot be set")
-        elif not text.value.reveal().isascii():
-            problems.add(place, "a header's value holds only ASCII characters")
+        elif lower in seen:
+            problems.add(place, f"{lower} is given twice; capitals make no difference")
+        seen.add(lower)
+        _check_value(place, text.value, problems)
         secret = text.source is not None or _SECRET_HEADER.fullmatch(lower)
         headers[lower] = text.value if secret else text.value.reveal()
     return headers
+
+
+def _check_value(path: str, value: Secret, problems: Problems) -> None:
+    """Report what no header can carry; the value is not shown."""
+    text = value.reveal()
+    if any(ord(char) < 32 or ord(char) == 127 for char in text):
+        problems.add(path, "holds a line break or control character, which no header can carry")
+    elif any(ord(char) > 255 for char in text):
+        problems.add(path, "holds a character outside of Latin-1, which no header can carry")

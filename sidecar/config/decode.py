@@ -16,9 +16,10 @@ from msgspec import inspect
 from sidecar.config import units
 from sidecar.config.problems import Problems, child, item
 from sidecar.config.references import Lookup, Resolved, ResolveError, resolve
-from sidecar.config.schema import ConfigKeys, Section, Text
+from sidecar.config.schema import ConfigKeys
 from sidecar.config.shape import Shape, choices, fields_of, unwrap
 from sidecar.config.tree import Entries, Items, Node, Scalar, plain_value
+from sidecar.config.values import Section, Text
 from sidecar.config.wording import advice, found, unknown, wanted
 from sidecar.model.secret import Secret
 
@@ -123,9 +124,6 @@ class Decoder:
                 return self._expected(path, Shape(inspect.StrType()), "nothing")
             self._problems.add(path, "expected a text; write it in quotes")  # the value may be a key: not shown
             return _WRONG
-        if any(ord(char) < 32 or ord(char) == 127 for char in resolved.text):
-            self._problems.add(path, "holds a line break or control character, which no header can carry")
-            return _WRONG
         self.secrets.update(Secret(part) for part in resolved.parts if part)
         return Text(Secret(resolved.text), resolved.source)
 
@@ -161,13 +159,15 @@ _UNITS: Mapping[str, Callable[[str], float | int | None]] = {
     "duration": units.duration,
     "size": units.size,
     "mode": units.mode,
+    "percent": units.percent,
 }
+_MAY_LOOK_LIKE_NUMBERS = ("mode", "percent")
 
 
 def _convert(value: Any, text: str, shape: Shape) -> Any:
     """The value as the type wants it, or `_WRONG`."""
     if shape.kind is not None:
-        number = _UNITS[shape.kind](text) if isinstance(value, str) or shape.kind == "mode" else None
+        number = _UNITS[shape.kind](text) if isinstance(value, str) or shape.kind in _MAY_LOOK_LIKE_NUMBERS else None
         return _WRONG if number is None or not _in_range(number, shape.type) else number
     convert = _CONVERSIONS.get(type(shape.type))
     return _WRONG if convert is None else convert(value, shape.type)

@@ -17,7 +17,7 @@ from sidecar.model.errors import ConfigurationError
 from sidecar.model.settings import Balance
 from sidecar.model.topology import Member, Pool, Route, Snapshot
 
-__all__ = ["balanced", "checked_weight", "strategy_named", "unbalanced", "with_chain", "with_pools", "with_weight"]
+__all__ = ["balanced", "checked_weight", "strategy_named", "with_chain", "with_weight"]
 
 
 def with_chain(snapshot: Snapshot, names: Sequence[str], *, route: str = "default") -> Snapshot:
@@ -52,33 +52,6 @@ def balanced(snapshot: Snapshot, strategy: str, *, route: str = "default") -> Sn
         members.setdefault(member.target.key, member)
     pool = Pool(pool_key(route, 0), tuple(members.values()), balance, current.chain[0].sticky)
     return _replaced(snapshot, msgspec.structs.replace(current, chain=(pool,)))
-
-
-def unbalanced(snapshot: Snapshot, *, route: str = "default") -> Snapshot:
-    """Every target of the route is a pool of its own again, in the order in which they stand.
-
-    Raises:
-        ConfigurationError: For an unknown route.
-    """
-    current = _route(snapshot, route)
-    members = [member for pool in current.chain for member in pool.members]
-    pools = tuple(Pool(pool_key(route, index), (member,)) for index, member in enumerate(members))
-    return _replaced(snapshot, msgspec.structs.replace(current, chain=pools))
-
-
-def with_pools(snapshot: Snapshot, pools: Sequence[Pool], *, route: str = "default") -> Snapshot:
-    """The route has a chain that it had before, with the providers as they are now.
-
-    Members whose provider has gone are left out, and pools that this empties.
-
-    Raises:
-        ConfigurationError: For an unknown route, or when nothing of the chain is left.
-    """
-    kept = [members for pool in pools if (members := _living(snapshot, pool)).members]
-    if not kept:
-        raise ConfigurationError(f"nothing of that chain is left; known: {', '.join(sorted(snapshot.providers))}")
-    chain = tuple(msgspec.structs.replace(pool, key=pool_key(route, index)) for index, pool in enumerate(kept))
-    return _replaced(snapshot, msgspec.structs.replace(_route(snapshot, route), chain=chain))
 
 
 def with_weight(snapshot: Snapshot, name: str, weight: float) -> Snapshot:
@@ -128,20 +101,8 @@ def _route(snapshot: Snapshot, name: str, *, make: bool = False) -> Route:
     if name in snapshot.routes:
         return snapshot.routes[name]
     if make:
-        return Route(name, (), snapshot.timeouts, snapshot.attempts)
+        return Route(name, (), snapshot.timeouts, snapshot.attempts, snapshot.stream)
     raise ConfigurationError(f'there is no route "{name}"{hint(name, snapshot.routes)}')
-
-
-def _living(snapshot: Snapshot, pool: Pool) -> Pool:
-    members = tuple(
-        msgspec.structs.replace(
-            member,
-            target=msgspec.structs.replace(member.target, provider=snapshot.providers[member.target.provider.name]),
-        )
-        for member in pool.members
-        if member.target.provider.name in snapshot.providers
-    )
-    return msgspec.structs.replace(pool, members=members)
 
 
 def _mapped(route: Route, change: Callable[[Member], Member]) -> Route:

@@ -94,14 +94,14 @@ def _changes(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, str]]:
         elif before == after or here in _UNSAID:
             continue
         elif isinstance(before, msgspec.Struct) and isinstance(after, msgspec.Struct):
-            yield from _changes(before, after, f"{here}.")
+            yield from _changes(before, after, "" if here == "stream" else f"{here}.")
         elif isinstance(before, Mapping) and isinstance(after, Mapping):
             yield from _entries(before, after, here)
         else:
             yield _NAMES.get(here) or here.removesuffix("_s").removesuffix("_bytes"), _moved(field, before, after)
 
 
-_NAMES = {"auth.key": "api_key"}
+_NAMES = {"auth.key": "api_key", "mode": "stream", "tls.contents": "tls"}
 _UNSAID = ("auth.source", "auth.scheme", "paths", "reasoning")  # follow from api_key and type
 
 
@@ -129,7 +129,7 @@ def _chain_changes(before: tuple[Pool, ...], after: tuple[Pool, ...]) -> Iterato
 
 
 def _moved(field: str, before: Any, after: Any) -> str:
-    if isinstance(before, Secret) or isinstance(after, Secret):
+    if isinstance(before, Secret) or isinstance(after, Secret) or field == "contents":
         return "changed"
     return f"{_shown(field, before)} -> {_shown(field, after)}"
 

@@ -14,6 +14,7 @@ import msgspec
 from sidecar.config.load import Source, load
 from sidecar.config.presets import PRESETS, Preset
 from sidecar.config.problems import ConfigErrors, ConfigProblem, hint
+from sidecar.config.references import Stamp
 from sidecar.model.topology import Snapshot
 
 __all__ = ["environment_yaml", "from_environment"]
@@ -46,6 +47,9 @@ class _Environment:
 
     def credential(self, name: str) -> str:
         raise LookupError(f"{name}: there is no config file that could name it")
+
+    def stamp(self, path: str) -> Stamp:
+        raise LookupError(f"{path}: there is no config file that could name it")
 
 
 def from_environment(env: Mapping[str, str], *, generation: int = 1, ollama_models: Sequence[str] = ()) -> Snapshot:

@@ -11,8 +11,9 @@ from msgspec import inspect
 
 from sidecar.config import units
 from sidecar.config.presets import PRESETS
-from sidecar.config.schema import ConfigKeys, Section
+from sidecar.config.schema import ConfigKeys
 from sidecar.config.shape import Shape, choices, fields_of, unwrap
+from sidecar.config.values import Section
 from sidecar.model.settings import AutoLimit
 
 __all__ = ["json_schema"]
@@ -60,9 +61,15 @@ def _default(section: type[Section], name: str, shape: Shape) -> Any:
     value = known.get(name)
     if shape.default is not None:
         return shape.default
-    if isinstance(value, AutoLimit) or (value is None and name == "max_attempts"):
-        return "auto"
-    return None if value in (None, msgspec.NODEFAULT) or _is_map(value) else _written(value, shape)
+    if value is None or isinstance(value, AutoLimit):
+        return _word(shape)
+    return None if value is msgspec.NODEFAULT or _is_map(value) else _written(value, shape)
+
+
+def _word(shape: Shape) -> str | None:
+    """The word of a type that has one beside its values: `auto`, `off`; it stands for None."""
+    members = shape.type.types if isinstance(shape.type, inspect.UnionType) else ()
+    return next((choices(kind)[0] for kind in members if isinstance(kind, inspect.EnumType)), None)
 
 
 def _is_map(value: Any) -> bool:
@@ -76,6 +83,8 @@ def _written(value: Any, shape: Shape) -> Any:
         return units.size_text(value)
     if shape.kind == "mode":
         return f"{value:04o}"
+    if shape.kind == "percent":
+        return units.percent_text(value)
     if isinstance(value, tuple):
         return list(value)
     return value.value if isinstance(value, Enum) else value
@@ -104,6 +113,12 @@ _KINDS: Mapping[str, dict[str, Any]] = {
     "duration": {"type": "string", "pattern": f"{units.DURATION_PATTERN}|\\$\\{{"},
     "size": {"type": "string", "pattern": f"{units.SIZE_PATTERN}|\\$\\{{"},
     "mode": {"type": "string", "pattern": units.MODE_PATTERN},
+    "percent": {
+        "anyOf": [
+            {"type": "number", "minimum": 0, "maximum": 100},
+            {"type": "string", "pattern": f"{units.PERCENT_PATTERN}|\\$\\{{"},
+        ]
+    },
     "text": {"type": "string"},
 }
 

@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import UNSET
 
-from sidecar.config.addresses import AddressError, listener
+from sidecar.config.addresses import AddressError, check_listener
 from sidecar.config.decode import Decoder
 from sidecar.config.overlay import overlay
 from sidecar.config.presets import PRESETS, Preset
 from sidecar.config.problems import Place, Problems, child, item
 from sidecar.config.providers import compile_providers
 from sidecar.config.references import Lookup
-from sidecar.config.routes import compile_attempts, compile_routes, compile_timeouts
+from sidecar.config.routes import compile_attempts, compile_routes, compile_stream, compile_timeouts
 from sidecar.config.schema import ConfigKeys, ListenKeys
 from sidecar.config.tree import Entries, Node, Scalar, YamlError, read
 from sidecar.model.secret import Secret
@@ -57,8 +57,9 @@ def load(
     config = decoder.config(_merged(sources, problems))
     timeouts = compile_timeouts(config, problems)
     attempts = compile_attempts(config)
+    stream = compile_stream(config)
     providers = compile_providers(config, presets, lookup, problems)
-    routes = compile_routes(config, providers, timeouts, attempts, problems)
+    routes = compile_routes(config, providers, problems, timeouts=timeouts, attempts=attempts, stream=stream)
     settings = _settings(config, problems)
     if not routes and not providers:
         problems.warn("routes", "there are none; nothing can be answered")
@@ -70,6 +71,7 @@ def load(
         settings=settings,
         timeouts=timeouts,
         attempts=attempts,
+        stream=stream,
         source=", ".join(source.name for source in sources),
         digest=_digest(sources),
         warnings=tuple(problems.warnings),
@@ -150,7 +152,7 @@ def _settings(config: ConfigKeys, problems: Problems) -> Settings:
 def _listener(keys: str | ListenKeys, path: str, problems: Problems) -> ListenSettings:
     address = keys if isinstance(keys, str) else keys.address
     try:
-        listener(address)
+        check_listener(address)
     except AddressError as error:
         problems.add(path if isinstance(keys, str) else child(path, "address"), str(error))
     return ListenSettings(address) if isinstance(keys, str) else overlay(ListenSettings(address), keys)
@@ -160,12 +162,13 @@ def _admin(config: ConfigKeys, problems: Problems) -> ListenSettings | None:
     if config.admin is UNSET:
         return None
     address = config.admin.listen
-    if not address.startswith("unix:"):
-        problems.add("admin.listen", "the admin plane listens on a Unix socket only: unix:/path")
     try:
-        listener(address)
+        check_listener(address)
     except AddressError as error:
         problems.add("admin.listen", str(error))
+    else:
+        if not address.startswith("unix:"):
+            problems.add("admin.listen", "the admin plane listens on a Unix socket only: unix:/path")
     return overlay(ListenSettings(address, mode=0o600), config.admin)
 
 

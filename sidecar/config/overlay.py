@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from sidecar.config.schema import Section
+from sidecar.config.values import P95, Auto, Off, Section
 from sidecar.model.settings import AutoLimit
 
 __all__ = ["overlay"]
@@ -33,14 +33,14 @@ def _value(current: Any, given: Any) -> Any:
     if isinstance(current, AutoLimit):
         return _limit(current, given)
     if isinstance(given, Section):
-        return overlay(current, given)
+        return overlay(given.defaults[0]() if current is None else current, given)
     if isinstance(given, list):
         return tuple(given)
-    return None if given == "auto" else given
+    return None if isinstance(given, Auto | Off | P95) else given
 
 
 def _limit(current: AutoLimit, given: Any) -> AutoLimit:
     learnt = msgspec.structs.replace(current, fixed_s=None)
-    if given == "auto":
+    if isinstance(given, Auto):
         return learnt
     return overlay(learnt, given) if isinstance(given, Section) else msgspec.structs.replace(current, fixed_s=given)

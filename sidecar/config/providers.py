@@ -13,15 +13,14 @@ from sidecar.config.credentials import auth_of, headers_of
 from sidecar.config.overlay import overlay
 from sidecar.config.presets import Preset
 from sidecar.config.problems import Problems, child, hint
-from sidecar.config.references import Lookup
-from sidecar.config.schema import ConfigKeys, HealthKeys, ModelKeys, ProviderKeys
+from sidecar.config.references import Lookup, Stamp
+from sidecar.config.schema import ConfigKeys, HealthKeys, ProviderKeys
 from sidecar.model.settings import BreakerSettings, HealthMode, HealthSettings
 from sidecar.model.topology import (
     Dialect,
     ModelFacts,
     Operation,
     Params,
-    Price,
     Provider,
     Tls,
     TransportName,
@@ -84,7 +83,7 @@ def _provider(name: str, keys: ProviderKeys, known: Known) -> Provider | None:
         model=None if keys.model is UNSET else keys.model,
         models=_models(keys, preset),
         reasoning=preset.reasoning,
-        tls=overlay(Tls(), keys.tls),
+        tls=_tls(path, keys, known),
         transport=_transport(path, keys, preset, problems),
         trust_env=keys.trust_env is True,
         insecure=keys.insecure is True,
@@ -145,14 +144,9 @@ def _params(path: str, keys: ProviderKeys, preset: Preset, problems: Problems) -
 def _models(keys: ProviderKeys, preset: Preset) -> dict[str, ModelFacts]:
     named = {} if keys.models is UNSET else keys.models
     return {
-        name: _facts(facts, ModelFacts(reasoning=name.startswith(preset.reasoning) or None))
+        name: overlay(ModelFacts(reasoning=name.startswith(preset.reasoning) or None), facts)
         for name, facts in named.items()
     }
-
-
-def _facts(keys: ModelKeys, base: ModelFacts) -> ModelFacts:
-    priced = base if keys.price is UNSET else msgspec.structs.replace(base, price=Price())
-    return overlay(priced, keys)
 
 
 def _transport(path: str, keys: ProviderKeys, preset: Preset, problems: Problems) -> TransportName:
@@ -168,6 +162,24 @@ def _transport(path: str, keys: ProviderKeys, preset: Preset, problems: Problems
     return TransportName(keys.transport)
 
 
+def _tls(path: str, keys: ProviderKeys, known: Known) -> Tls:
+    """The files by their absolute paths, and what stands for their contents."""
+    tls = overlay(Tls(), keys.tls)
+    if tls.key_file is not None and tls.cert_file is None:
+        known.problems.add(f"{path}.tls.key_file", "there is no cert_file that it could be the key of")
+    found: dict[str, Stamp] = {}
+    for name in ("ca_file", "cert_file", "key_file"):
+        written = getattr(tls, name)
+        if written is not None:
+            try:
+                found[name] = known.lookup.stamp(written)
+            except LookupError as error:
+                known.problems.add(f"{path}.tls.{name}", str(error.args[0] if error.args else "not found"))
+    paths = {name: stamp.path for name, stamp in found.items()}
+    contents = " ".join(stamp.fingerprint for stamp in found.values())
+    return msgspec.structs.replace(tls, **paths, contents=contents)
+
+
 def _breaker(path: str, keys: ProviderKeys, known: Known) -> BreakerSettings:
     breaker = overlay(known.breaker, keys.breaker)
     if keys.breaker is not UNSET:
@@ -179,7 +191,7 @@ def _breaker(path: str, keys: ProviderKeys, known: Known) -> BreakerSettings:
 def _health(path: str, keys: ProviderKeys, preset: Preset, known: Known) -> HealthSettings:
     health = overlay(known.health, keys.health)
     if health.mode is HealthMode.COMPLETION:
-        known.problems.warn(child(path, "health"), "mode: completion pays for a token with every check")
+        _check_completion(path, keys, health, known.problems)
     if health.mode is not HealthMode.MODELS or Operation.MODELS in preset.paths:
         return health
     if isinstance(keys.health, HealthKeys) and keys.health.mode is HealthMode.MODELS:
@@ -187,12 +199,20 @@ def _health(path: str, keys: ProviderKeys, preset: Preset, known: Known) -> Heal
     return msgspec.structs.replace(health, mode=HealthMode.TCP)
 
 
-def _options(path: str, keys: ProviderKeys, preset: Preset, problems: Problems) -> dict[str, object]:
+def _check_completion(path: str, keys: ProviderKeys, health: HealthSettings, problems: Problems) -> None:
+    if not keys.model:
+        problems.add(child(path, "model"), 'missing key "model": a health check of mode completion asks it')
+    most = f"{health.completions_per_day} a day (health.completions_per_day)"
+    problems.warn(child(path, "health"), f"mode: completion costs a token for each check, at most {most}")
+
+
+def _options(path: str, keys: ProviderKeys, preset: Preset, problems: Problems) -> dict[str, float]:
     if keys.options is UNSET:
         return {}
     if preset.transport is not TransportName.EMBEDDED:
         problems.add(child(path, "options"), "only the type embedded takes options")
-    return keys.options
+    given = {name: getattr(keys.options, name) for name in keys.options.__struct_fields__}
+    return {name: value for name, value in given.items() if value is not UNSET}
 
 
 def check_bounds(problems: Problems, path: str, low: float, high: float, name: str = "min") -> None:

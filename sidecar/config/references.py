@@ -12,11 +12,18 @@ is not looked at again, so that a secret may contain `${`.
 from __future__ import annotations
 
 import re
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
-__all__ = ["Lookup", "ResolveError", "Resolved", "resolve"]
+__all__ = ["Lookup", "ResolveError", "Resolved", "Stamp", "resolve"]
+
+
+class Stamp(NamedTuple):
+    """A file that somebody else reads later."""
+
+    path: str  # absolute
+    fingerprint: str  # of its content; differs when that differs
 
 
 class Lookup(Protocol):
@@ -37,6 +44,13 @@ class Lookup(Protocol):
 
         Raises:
             LookupError: With a message for people.
+        """
+
+    def stamp(self, path: str) -> Stamp:
+        """Where a file is and what stands for its content, which need not be text.
+
+        Raises:
+            LookupError: When it cannot be read, with a message for people.
         """
 
 

@@ -14,12 +14,20 @@ from msgspec import UNSET
 from sidecar.config.overlay import overlay
 from sidecar.config.problems import Problems, child, hint, item, nearest
 from sidecar.config.providers import check_bounds
-from sidecar.config.schema import ConfigKeys, RouteKeys
+from sidecar.config.schema import ConfigKeys, HedgeKeys, RouteKeys
 from sidecar.model.failures import Kind
-from sidecar.model.settings import AttemptSettings, Balance, Timeouts
+from sidecar.model.settings import AttemptSettings, Balance, StreamMode, StreamSettings, Timeouts
 from sidecar.model.topology import Member, Pool, Provider, Route, Target
 
-__all__ = ["TargetError", "compile_attempts", "compile_routes", "compile_timeouts", "pool_key", "target_named"]
+__all__ = [
+    "TargetError",
+    "compile_attempts",
+    "compile_routes",
+    "compile_stream",
+    "compile_timeouts",
+    "pool_key",
+    "target_named",
+]
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 
@@ -71,12 +79,19 @@ def compile_attempts(config: ConfigKeys) -> AttemptSettings:
     return overlay(AttemptSettings(), config.resilience)
 
 
+def compile_stream(config: ConfigKeys) -> StreamSettings:
+    """How streams are given where no route says otherwise."""
+    return overlay(StreamSettings(), config)
+
+
 def compile_routes(
     config: ConfigKeys,
     providers: Mapping[str, Provider],
+    problems: Problems,
+    *,
     timeouts: Timeouts,
     attempts: AttemptSettings,
-    problems: Problems,
+    stream: StreamSettings,
 ) -> dict[str, Route]:
     """The routes; what is wrong with them is reported.
 
@@ -92,13 +107,15 @@ def compile_routes(
         own = overlay(timeouts, keys.timeouts)
         if keys.timeouts is not UNSET:
             _check_timeouts(own, problems, child(path, "timeouts"))
-        routes[name] = Route(
+        routes[name] = route = Route(
             name=name,
             chain=chains.chain(name, keys),
             timeouts=own,
             attempts=overlay(attempts, keys.attempts),
+            stream=overlay(stream, keys),
             fallback_on=frozenset(map(Kind, everywhere if keys.fallback_on is UNSET else keys.fallback_on)),
         )
+        _check_effects(route, keys, problems, path)
     return routes
 
 
@@ -126,13 +143,10 @@ class _Chains:
         if sticky is not None and not _HEADER.fullmatch(sticky):
             problems.add(child(path, "sticky"), "expected a header's name, such as x-session-id")
         balance = Balance.WEIGHTED if keys.balance is UNSET else keys.balance
-        pools = tuple(
+        return tuple(
             Pool(pool_key(name, index), self._members(name, given, item(child(path, "chain"), index)), balance, sticky)
             for index, given in enumerate(keys.chain)
         )
-        if keys.balance is not UNSET and all(len(pool.members) < 2 for pool in pools):
-            problems.warn(child(path, "balance"), "has no effect: no item of the chain is a map of several targets")
-        return pools
 
     def _members(self, route: str, given: str | dict[str, float], path: str) -> tuple[Member, ...]:
         if not given and not self._problems.within(path):
@@ -162,6 +176,16 @@ class _Chains:
         elif stars and "*" not in route:
             self._problems.add(path, f'"{text}" holds a "*", but "{route}" is no pattern that could fill it in')
         return target
+
+
+def _check_effects(route: Route, keys: RouteKeys, problems: Problems, path: str) -> None:
+    """Warn of keys of the route that do nothing."""
+    alone = all(len(pool.members) < 2 for pool in route.chain)
+    for key, given in (("balance", keys.balance is not UNSET), ("hedge", isinstance(keys.hedge, HedgeKeys))):
+        if given and alone:
+            problems.warn(child(path, key), "has no effect: no item of the chain is a map of several targets")
+    if keys.hold is not UNSET and route.stream.mode is not StreamMode.HOLD:
+        problems.warn(child(path, "hold"), f"has no effect without stream: hold; this route has {route.stream.mode}")
 
 
 def _check_timeouts(timeouts: Timeouts, problems: Problems, path: str) -> None:

@@ -10,7 +10,8 @@ import msgspec
 from msgspec import inspect
 
 from sidecar.config.problems import child
-from sidecar.config.schema import ConfigKeys, Section
+from sidecar.config.schema import ConfigKeys
+from sidecar.config.values import Section
 
 __all__ = ["Shape", "choices", "fields_of", "paths", "unwrap"]
 

@@ -1,6 +1,7 @@
-"""Durations, sizes and file modes as people write them: text to number and back, one table each.
+"""Durations, sizes, percentages and file modes as people write them: text to number and back, one table each.
 
-A number without a unit is refused everywhere, because nobody remembers whether 30 was seconds.
+A number without a unit is refused, because nobody remembers whether 30 was seconds; only the sign of a
+percentage may be left out.
 """
 
 from __future__ import annotations
@@ -8,11 +9,24 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-__all__ = ["DURATION_PATTERN", "MODE_PATTERN", "SIZE_PATTERN", "duration", "duration_text", "mode", "size", "size_text"]
+__all__ = [
+    "DURATION_PATTERN",
+    "MODE_PATTERN",
+    "PERCENT_PATTERN",
+    "SIZE_PATTERN",
+    "duration",
+    "duration_text",
+    "mode",
+    "percent",
+    "percent_text",
+    "size",
+    "size_text",
+]
 
 DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"
 SIZE_PATTERN = r"^[0-9]+(B|KiB|MiB|GiB|kB|KB|MB|GB)$"
 MODE_PATTERN = r"^0?[0-7]{3}$"
+PERCENT_PATTERN = r"^[0-9]+(\.[0-9]+)?%?$"
 
 _SECONDS: Mapping[str, float] = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _BYTES: Mapping[str, int] = {
@@ -29,6 +43,7 @@ _AMOUNT = re.compile(r"([0-9.]+)([A-Za-z]+)", re.ASCII)
 _DURATION = re.compile(DURATION_PATTERN, re.ASCII)
 _SIZE = re.compile(SIZE_PATTERN, re.ASCII)
 _MODE = re.compile(MODE_PATTERN, re.ASCII)
+_PERCENT = re.compile(PERCENT_PATTERN, re.ASCII)
 
 
 def duration(text: str) -> float | None:
@@ -50,6 +65,16 @@ def size(text: str) -> int | None:
 def mode(text: str) -> int | None:
     """Permission bits, or None when the text is not three octal digits."""
     return int(text, 8) if _MODE.fullmatch(text) else None
+
+
+def percent(text: str) -> float | None:
+    """The number of "5%" or "5", or None when the text is neither."""
+    return float(text.removesuffix("%")) if _PERCENT.fullmatch(text) else None
+
+
+def percent_text(number: float) -> str:
+    """The shortest way to write a percentage."""
+    return f"{_plain(number)}%"
 
 
 def duration_text(seconds: float) -> str:

@@ -19,6 +19,7 @@ _KINDS: Mapping[str, str] = {
     "duration": "a duration such as 250ms, 30s, 5m or 1h",
     "size": "a size such as 64KiB, 32MiB or 1MB",
     "mode": 'permissions in quotes such as "0660"',
+    "percent": "a percentage such as 5%",
     "text": "a text",
 }
 _TYPES: Mapping[type[inspect.Type], str] = {

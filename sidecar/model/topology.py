@@ -89,6 +89,7 @@ class Tls(msgspec.Struct, frozen=True):
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
+    contents: str = ""  # stands for what the files hold, so that a renewed certificate is another value
 
 
 class Price(msgspec.Struct, frozen=True):

@@ -137,6 +137,7 @@ class Router:
             chain=(Pool(key=target.key, members=(Member(target),)),),
             timeouts=self._snapshot.timeouts,
             attempts=self._snapshot.attempts,
+            stream=self._snapshot.stream,
             strict=True,
             minted=target.key not in self._configured,
         )

@@ -65,7 +65,7 @@ class ConfigurationManager:
         return self._place.path if self._place else None
 
     def watched(self) -> tuple[str, ...]:
-        """Every path whose change is a reason to load again: the config's, and those of the key files."""
+        """Every path whose change is a reason to load again: the config's, and those of keys and certificates."""
         return tuple(self._fingerprints)
 
     def fingerprints(self) -> Mapping[str, str | None]:
@@ -87,12 +87,13 @@ class ConfigurationManager:
         return self._load_place(self._place, generation)
 
     def _load_place(self, place: Place, generation: int) -> Snapshot:
-        self._fingerprints = {place.path: None}
+        found: dict[str, str | None] = {place.path: None}
         try:
             contents = files.contents(place.path)
-            self._fingerprints = found = {place.path: files.fingerprint(contents)}
+            found[place.path] = files.fingerprint(contents)
             sources = files.read(place.path, contents)
         except files.UnreadableError as error:
+            self._fingerprints = found
             raise ConfigurationError(str(error)) from error
         snapshot = self._load_sources(sources, place.directory, generation, found=found)
         return replace(
@@ -103,7 +104,7 @@ class ConfigurationManager:
         )
 
     def _load_sources(
-        self, sources: Sequence[Source], directory: str, generation: int, *, found: Mapping[str, str]
+        self, sources: Sequence[Source], directory: str, generation: int, *, found: Mapping[str, str | None]
     ) -> Snapshot:
         lookup = SystemLookup(self._environment, directory)
         try:
@@ -115,7 +116,7 @@ class ConfigurationManager:
             source="text",
             digest=files.digest(sources, lookup.fingerprints),
             files=tuple(lookup.fingerprints),
-            warnings=(*snapshot.warnings, *_key_warnings(snapshot, lookup.fingerprints)),
+            warnings=(*snapshot.warnings, *_key_warnings(snapshot, lookup.keys)),
         )
 
     def _load_environment(self, generation: int) -> Snapshot:

@@ -1,4 +1,4 @@
-"""What `${NAME}`, `${file:/path}` and `${credential:name}` stand for; knows no config.
+"""What `${NAME}`, `${file:/path}` and `${credential:name}` stand for, and the files that others read; knows no config.
 
 One lookup serves one load, so that a reference met twice means one thing, and remembers the
 fingerprint of every file it was asked for, missing ones included: the watcher starts from those.
@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from sidecar.config import Stamp
 from sidecar.model.secret import Secret
 from sidecar.sources.files import MAX_KEY_BYTES, UnreadableError, decode, fingerprint, read_bytes
 
@@ -22,7 +23,7 @@ class SystemLookup:
 
     Args:
         environment: Where `${NAME}` and `$CREDENTIALS_DIRECTORY` come from.
-        directory: What a relative `${file:...}` is relative to.
+        directory: What a relative path is relative to.
     """
 
     def __init__(self, environment: Mapping[str, str], directory: str) -> None:
@@ -35,6 +36,11 @@ class SystemLookup:
     def fingerprints(self) -> Mapping[str, str | None]:
         """Every file that was asked for and its fingerprint; None for one that could not be read."""
         return MappingProxyType(self._fingerprints)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Those of them whose text was asked for: a key, most often."""
+        return tuple(self._texts)
 
     def env(self, name: str) -> str | None:
         """A variable's value."""
@@ -51,14 +57,30 @@ class SystemLookup:
             self._texts[path] = Secret(self._read(path))
         return self._texts[path].reveal()
 
-    def _read(self, path: str) -> str:
-        self._fingerprints[path] = None
+    def stamp(self, path: str) -> Stamp:
+        """Where a file is that others read, such as a certificate, and the fingerprint of its content.
+
+        Raises:
+            LookupError: It cannot be read; the message says why and what to do.
+        """
+        path = os.path.join(self._directory, path)
         try:
-            data = read_bytes(path)
-            self._fingerprints[path] = fingerprint(((path, data),))
-            return _value(path, data)
+            return Stamp(path, self._fingerprints.get(path) or self._look(path)[1])
         except UnreadableError as error:
             raise LookupError(str(error)) from error
+
+    def _read(self, path: str) -> str:
+        try:
+            return _value(path, self._look(path)[0])
+        except UnreadableError as error:
+            raise LookupError(str(error)) from error
+
+    def _look(self, path: str) -> tuple[bytes, str]:
+        """A file's content and fingerprint; what is not there is remembered as well."""
+        self._fingerprints[path] = None
+        data = read_bytes(path)
+        self._fingerprints[path] = found = fingerprint(((path, data),))
+        return data, found
 
     def credential(self, name: str) -> str:
         """A credential's text without one trailing newline.

@@ -60,6 +60,7 @@ class Watcher:
         self._watched = known
         self._tick_s = tick_s
         self._settle_s = settle_s
+        self._told: Mapping[str, str | None] = {}
         self._known: Mapping[str, str | None] = {}
         self._unreadable: Mapping[str, str] = {}
         self._armed: Mapping[tuple[int, int], str] = {}
@@ -109,7 +110,13 @@ class Watcher:
 
     async def _look(self) -> _Sight:
         watched = self._watched()
-        self._known = {path: self._known.get(path, found) for path, found in watched.items()}
+        # What the user has read since the last look counts: most of all a file that it did not find, whose
+        # old content is then news again. Otherwise what was reported last is known.
+        told, self._told = self._told, dict(watched)
+        self._known = {
+            path: self._known[path] if path in told and told[path] == found else found
+            for path, found in watched.items()
+        }
         self._hinted.clear()
         self._last_look_s = asyncio.get_running_loop().time()
         sight = await asyncio.to_thread(_look_at, tuple(watched))

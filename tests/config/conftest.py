@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.config import ConfigErrors, Source, load
+from sidecar.config import ConfigErrors, Source, Stamp, load
 from sidecar.model.topology import Snapshot
 
 
@@ -29,6 +29,9 @@ class Outside:
         if name not in self._credentials:
             raise LookupError("no such credential")
         return self._credentials[name]
+
+    def stamp(self, path: str) -> Stamp:
+        return Stamp(f"/conf/{path}", self.file(path))
 
 
 def outside(**given: Mapping[str, str]) -> Outside:

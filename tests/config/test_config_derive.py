@@ -6,8 +6,9 @@ import math
 
 import pytest
 
-from sidecar.config import balanced, chain_text, unbalanced, with_chain, with_pools, with_weight
+from sidecar.config import balanced, chain_text, with_chain, with_weight
 from sidecar.model.errors import ConfigurationError
+from sidecar.model.settings import Rescue
 
 TEXT = """
 providers: {a: {type: ollama, model: m}, b: {type: vllm}, c: {type: vllm, model: n}}
@@ -36,8 +37,9 @@ def test_a_chain_is_exactly_as_given(now):
 
 
 def test_a_route_that_is_missing_is_made(snapshot):
-    derived = with_chain(snapshot("timeouts: {total: 9s}\nproviders: {a: {type: ollama}}"), ["a/x"])
-    assert derived.routes["default"].timeouts.total_s == 9
+    text = "timeouts: {total: 9s}\nrescue: continue\nproviders: {a: {type: ollama}}"
+    made = with_chain(snapshot(text), ["a/x"]).routes["default"]
+    assert (made.timeouts.total_s, made.stream.rescue) == (9, Rescue.CONTINUE)
 
 
 @pytest.mark.parametrize(
@@ -62,23 +64,6 @@ def test_balancing_makes_one_pool_of_each_target_once(now):
     assert (pool.key, pool.balance, pool.sticky) == ("default[0]", "least_busy", "x-session")
 
 
-def test_it_can_be_undone_with_and_without_a_memory(now):
-    derived = balanced(now, "random")
-    assert shown(unbalanced(derived)) == "[a/m, {b/x: 3}, c/n]"
-    back = with_pools(derived, now.routes["default"].chain)
-    assert back.routes["default"] == now.routes["default"]
-
-
-def test_a_remembered_chain_loses_what_has_gone(now, snapshot):
-    later = snapshot("providers: {b: {type: vllm, max_inflight: 1}}\nroutes: {default: {chain: [b/q]}}")
-    back = with_pools(later, now.routes["default"].chain)
-    assert shown(back) == "[{b/x: 3}]"
-    assert back.routes["default"].targets[0].provider is later.providers["b"]
-    none = snapshot("providers: {z: {type: vllm}}\nroutes: {default: {chain: [z/q]}}")
-    with pytest.raises(ConfigurationError, match=r"nothing of that chain is left; known: z"):
-        with_pools(none, now.routes["default"].chain)
-
-
 def test_weights_of_a_provider_and_of_one_target(now):
     assert shown(with_weight(now, "c", 5)) == "[a/m, {b/x: 3, c/n: 5}, a/m]"
     assert shown(with_weight(now, "c", 5), "other") == "[{c/z: 5}, a/m]"
@@ -98,4 +83,4 @@ def test_unknown_names_are_answered_with_the_known_ones(now):
     with pytest.raises(ConfigurationError, match=r'unknown strategy "rnd"; known: fastest, least_busy, random'):
         balanced(now, "rnd")
     with pytest.raises(ConfigurationError, match=r'there is no route "othr"; did you mean "other"\?'):
-        unbalanced(now, route="othr")
+        balanced(now, "random", route="othr")

@@ -74,6 +74,23 @@ def test_a_rotated_key_file_is_a_change_of_its_provider(snapshot):
     assert found.lines() == ["providers.a: api_key changed"]
 
 
+def test_a_renewed_certificate_is_a_change_of_its_provider(snapshot):
+    text = "providers: {a: {type: ollama, tls: {ca_file: ca}}}"
+    found = diff(snapshot(text, files={"ca": "one"}), snapshot(text, files={"ca": "two"}))
+    assert found.lines() == ["providers.a: tls changed"]
+
+
+def test_how_streams_are_given_is_told_by_the_files_names(snapshot):
+    text = "providers: {a: {type: ollama}}\nroutes: {r: {chain: [a/x]}}\n"
+    more = "stream: hold\nhold: {time: 1s}\nsse_keepalive: 15s\nhedge: {}\n"
+    assert diff(snapshot(text), snapshot(text + more)).lines() == [
+        "routes.r: stream live -> hold",
+        "routes.r: hold.time 500ms -> 1s",
+        "routes.r: sse_keepalive none -> 15s",
+        "routes.r: hedge none -> (after_s none, max_extra_load 5.0)",
+    ]
+
+
 def test_a_chain_that_moves_to_another_scope_is_no_change(snapshot):
     wide = "timeouts: {idle: 9s}\n" + OLD
     narrow = OLD.replace("chain: [a/x]", "chain: [a/x], timeouts: {idle: 9s}").replace(

@@ -12,8 +12,20 @@ from hypothesis import strategies as st
 from sidecar.config import PRESETS, ConfigErrors, Source, load
 from sidecar.config.problems import hint, nearest
 from sidecar.model.secret import Secret
-from sidecar.model.settings import AutoLimit, Balance, HealthMode, ListenSettings, Settings, Wire
-from sidecar.model.topology import AuthScheme, ModelFacts, Operation, Price, TransportName
+from sidecar.model.settings import (
+    AutoLimit,
+    Balance,
+    HealthMode,
+    HedgeSettings,
+    HoldSettings,
+    ListenSettings,
+    Rescue,
+    Settings,
+    StreamMode,
+    StreamSettings,
+    Wire,
+)
+from sidecar.model.topology import AuthScheme, ModelFacts, Operation, Price, Tls, TransportName
 
 HERE = Path(__file__).parent
 LOCAL = "providers:\n  a: {type: ollama, model: m}\n  b: {type: vllm}\n"
@@ -85,6 +97,78 @@ routes:
     assert (a.max_inflight, b.max_inflight) == (3, 8)
 
 
+def test_how_streams_are_given_is_narrowed_by_a_route_key_by_key(snapshot):
+    made = snapshot(
+        """
+stream: hold
+hold: {events: 3}
+rescue: continue
+sse_keepalive: 15s
+hedge: {after: 800ms}
+"""
+        + LOCAL
+        + """
+routes:
+  wide: {chain: [a/x]}
+  narrow:
+    chain: [{a/x: 1, b/y: 1}]
+    hold: {time: 1s}
+    rescue: off
+    sse_keepalive: off
+    hedge: {max_extra_load: 10}
+  other: {chain: [a/x], stream: buffer, hedge: off}
+"""
+    )
+    wide = StreamSettings(StreamMode.HOLD, HoldSettings(events=3), Rescue.CONTINUE, 15, HedgeSettings(after_s=0.8))
+    assert made.stream == made.routes["wide"].stream == wide
+    assert made.routes["narrow"].stream == StreamSettings(
+        StreamMode.HOLD, HoldSettings(3, 1), Rescue.OFF, None, HedgeSettings(0.8, 10)
+    )
+    other = made.routes["other"].stream
+    assert (other.mode, other.hedge, other.hold) == (StreamMode.BUFFER, None, wide.hold)
+    assert made.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("off", None),
+        ('"off"', None),
+        ("{}", HedgeSettings()),
+        ("{after: p95, max_extra_load: 5%}", HedgeSettings()),
+        ("{max_extra_load: 2.5%}", HedgeSettings(max_extra_load=2.5)),
+        ('{after: 2s, max_extra_load: "0"}', HedgeSettings(2, 0)),
+        ("{max_extra_load: 100}", HedgeSettings(max_extra_load=100)),
+    ],
+)
+def test_hedging_is_off_or_a_map(snapshot, written, meant):
+    assert snapshot(f"hedge: {written}").stream.hedge == meant
+
+
+def test_words_are_words_only_where_they_mean_something(snapshot):
+    made = snapshot('listen: [{address: "unix:/s", group: auto}]\nlog: {output: "off"}')
+    assert made.settings.listen[0].group == "auto"
+    assert made.settings.log.output == "off"
+    assert snapshot("health: {mode: off}" + "\n" + LOCAL).providers["a"].health.mode is HealthMode.OFF
+
+
+def test_stream_keys_of_a_route_that_do_nothing_are_warned_of(snapshot):
+    made = snapshot(chain("[a/x, b/y]\n    hold: {events: 1}\n    hedge: {}"))
+    assert made.warnings == (
+        "routes.r.hedge: has no effect: no item of the chain is a map of several targets",
+        "routes.r.hold: has no effect without stream: hold; this route has live",
+    )
+
+
+def test_checks_that_cost_tokens_say_how_many(snapshot):
+    made = snapshot("health: {mode: completion, completions_per_day: 9}\nproviders: {a: {type: ollama, model: m}}")
+    assert made.providers["a"].health.completions_per_day == 9
+    assert made.warnings == (
+        "providers.a.health: mode: completion costs a token for each check, "
+        "at most 9 a day (health.completions_per_day)",
+    )
+
+
 def test_a_limit_is_auto_one_duration_or_bounds(snapshot):
     def made(wide, narrow):
         return snapshot(f"timeouts: {{first_token: {wide}}}\n" + chain(f"[a]\n    timeouts: {{first_token: {narrow}}}"))
@@ -137,8 +221,9 @@ providers:
       gpt-5-x: {tools: true}
     transport: aiohttp
     trust_env: true
-    tls: {ca_file: /ca.pem}
-"""
+    tls: {ca_file: ca.pem}
+""",
+        files={"ca.pem": "CA"},
     ).providers["main"]
     assert (provider.base_url, provider.model, provider.transport) == (
         "https://proxy.test/v1",
@@ -152,7 +237,7 @@ providers:
     assert provider.facts("gpt-5-x") == ModelFacts(tools=True, reasoning=True)
     assert provider.facts("o3-mini") == ModelFacts(reasoning=True)
     assert provider.facts("gpt-4.1") == ModelFacts()
-    assert provider.tls.ca_file == "/ca.pem"
+    assert provider.tls == Tls("/conf/ca.pem", contents="CA")
     assert provider.trust_env
 
 
@@ -255,10 +340,82 @@ def test_every_preset_makes_a_provider(snapshot, name):
 
 
 def test_two_embedded_providers_share_no_address(snapshot):
-    providers = snapshot("providers: {a: {type: embedded}, b: {type: embedded, options: {first_s: 1}}}").providers
+    providers = snapshot("providers: {a: {type: embedded}, b: {type: embedded, options: {first_token_s: 1}}}").providers
     assert providers["a"].base_url != providers["b"].base_url
     assert providers["a"].transport is TransportName.EMBEDDED
-    assert providers["b"].options == {"first_s": 1}
+    assert providers["b"].options == {"first_token_s": 1}
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        *(
+            (f"{name}: x", f"{name.lower()} belongs to the connection or the body and cannot be set")
+            for name in (
+                "Host",
+                "Content-Length",
+                "Transfer-Encoding",
+                "Connection",
+                "Upgrade",
+                "TE",
+                "Trailer",
+                "Expect",
+            )
+        ),
+        ('x-a: "sec\\rret"', "holds a line break or control character, which no header can carry"),
+        ('x-a: "sec\\nret"', "holds a line break or control character, which no header can carry"),
+        ('x-a: "sec\\0ret"', "holds a line break or control character, which no header can carry"),
+        ('x-a: "secr\u20act"', "holds a character outside of Latin-1, which no header can carry"),
+        ('"x a": secret', "this is no header's name"),
+    ],
+)
+def test_headers_that_are_refused(problems, header, reason):
+    (told,) = problems("providers:\n  a:\n    type: ollama\n    headers: {" + header + "}")
+    name = header.rpartition(": ")[0].strip('"')
+    assert told == f"sidecar.yaml:4:{15 + header.rindex(': ') + 2}: providers.a.headers.{name}: {reason}"
+
+
+def test_headers_hold_latin_1_and_each_once(snapshot, problems):
+    assert snapshot("providers: {a: {type: ollama, headers: {x-a: café}}}").providers["a"].headers == {"x-a": "café"}
+    (told,) = problems("providers: {a: {type: ollama, headers: {x-a: 1a, X-A: 2a}}}")
+    assert told.endswith("providers.a.headers.X-A: x-a is given twice; capitals make no difference")
+
+
+@pytest.mark.parametrize("given", ["providers: {openai: {}}", 'providers: {openai: {api_key: "${OPENAI_API_KEY}"}}'])
+@pytest.mark.parametrize("key", ["sk\nsecret", "sk-s€cret"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(problems, given, key):
+    (told,) = problems(given, env={"OPENAI_API_KEY": key})
+    assert "which no header can carry" in told
+    assert "cret" not in told
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:4141", "[::]:4141", "192.168.0.7:4141", "example.com:80"])
+def test_only_this_machine_is_listened_to(problems, address):
+    (told,) = problems(f'listen: [{{address: "{address}"}}]')
+    assert told == (
+        f"sidecar.yaml:1:20: listen[0].address: {address} can be reached from other machines, and there is no "
+        "authentication for that; use 127.0.0.1, [::1] or a Unix socket"
+    )
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "127.8.8.8:1", "[::1]:4141", "localhost:4141", "unix:/s"])
+def test_places_of_this_machine(snapshot, address):
+    assert snapshot(f'listen: ["{address}"]').settings.listen == (ListenSettings(address),)
+
+
+def test_a_certificate_is_part_of_its_provider(snapshot):
+    text = "providers: {a: {type: ollama, tls: {ca_file: ca, cert_file: c, key_file: k}}}"
+    files = {"ca": "1", "c": "2", "k": "3"}
+    tls = snapshot(text, files=files).providers["a"].tls
+    assert tls == Tls("/conf/ca", "/conf/c", "/conf/k", "1 2 3")
+    assert snapshot(text, files={**files, "c": "new"}).providers["a"].tls != tls
+
+
+def test_certificates_that_cannot_be(problems):
+    assert problems("providers:\n  a: {type: ollama, tls: {ca_file: gone, key_file: k}}\n", files={"k": ""}) == [
+        "sidecar.yaml:2:36: providers.a.tls.ca_file: no such file",
+        "sidecar.yaml:2:52: providers.a.tls.key_file: there is no cert_file that it could be the key of",
+    ]
 
 
 def test_everything_that_is_wrong_is_told_at_once_with_its_place(problems):
@@ -328,7 +485,7 @@ class Empty:
     def file(self, path):
         raise LookupError("none")
 
-    credential = file
+    credential = stamp = file
 
 
 SCRAPS = st.sampled_from(

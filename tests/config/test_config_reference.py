@@ -10,9 +10,9 @@ import jsonschema
 import pytest
 import yaml
 
-from sidecar.config import PRESETS, Source, chain_text, json_schema, load
+from sidecar.config import PRESETS, Source, Stamp, chain_text, json_schema, load
 from sidecar.config.shape import paths
-from sidecar.model.settings import AttemptSettings, BreakerSettings, HealthSettings, Settings, Timeouts
+from sidecar.model.settings import AttemptSettings, BreakerSettings, HealthSettings, Settings, StreamSettings, Timeouts
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = (ROOT / "config/sidecar.yaml").read_text()
@@ -24,6 +24,7 @@ def test_the_reference_config_loads_and_says_the_defaults(snapshot):
     made = snapshot(REFERENCE, env={"OPENAI_API_KEY": "o", "ANTHROPIC_API_KEY": "a"})
     assert made.warnings == ()
     assert (made.settings, made.timeouts, made.attempts) == (Settings(), Timeouts(), AttemptSettings())
+    assert made.stream == StreamSettings()
     openai = made.providers["openai"]
     assert (openai.breaker, openai.health, openai.max_inflight) == (BreakerSettings(), HealthSettings(), 256)
 
@@ -58,6 +59,7 @@ def _core(value):
 def test_the_schema_refuses_what_the_loader_refuses():
     validator = jsonschema.Draft202012Validator(json_schema())
     wrong = [{"lisen": []}, {"timeouts": {"idle": 30}}, {"routes": {"a": {}}}, {"log": {"level": "INFO"}}]
+    wrong += [{"hedge": {"max_extra_load": "x%"}}, {"hedge": "on"}, {"stream": "off"}, {"sse_keepalive": 15}]
     assert all(not validator.is_valid(document) for document in wrong)
 
 
@@ -87,6 +89,7 @@ def test_the_documentations_examples_load():
     class Anything:
         env = staticmethod(lambda name: "x")
         file = credential = env
+        stamp = staticmethod(lambda path: Stamp(path, "x"))
 
     examples = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
     assert len(examples) == 2

@@ -1,4 +1,4 @@
-"""Durations, sizes, modes: units are required, and writing is the inverse of reading."""
+"""Durations, sizes, percentages, modes: units are required where they matter, and writing is the inverse of reading."""
 
 from __future__ import annotations
 
@@ -39,6 +39,21 @@ def test_what_is_no_size(text):
 )
 def test_modes(text, bits):
     assert units.mode(text) == bits
+
+
+@pytest.mark.parametrize(("text", "number"), [("5%", 5), ("5", 5), ("2.5%", 2.5), ("0", 0), ("100%", 100)])
+def test_percentages(text, number):
+    assert units.percent(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "%", "-1%", "5 %", "5%%", ".5", "1e1", "p95"])
+def test_what_is_no_percentage(text):
+    assert units.percent(text) is None
+
+
+@given(st.integers(0, 10**6))
+def test_a_percentage_is_read_as_it_was_written(thousandths):
+    assert units.percent(units.percent_text(thousandths / 1000)) == thousandths / 1000
 
 
 @given(st.integers(0, 10**10))

@@ -1,5 +1,6 @@
 """From a place to a snapshot: what is found, read, remembered and warned of."""
 
+import asyncio
 import socket
 from pathlib import Path
 
@@ -91,6 +92,66 @@ def test_a_key_that_is_missing_is_an_error_and_is_watched_for(home: Path, path: 
     assert f"{path}:2:" in str(caught.value)
     assert str(key) in str(caught.value)
     assert manager.fingerprints() == {str(path): fingerprint(contents(str(path))), str(key): None}
+
+
+TLS = CONFIG.replace('/v1"}', '/v1", tls: {ca_file: ca.pem, cert_file: keys/cert, key_file: keys/key}}')
+
+
+def test_certificates_are_part_of_what_was_read(home: Path, path: Path) -> None:
+    directory = path.parent
+    files = [directory / name for name in ("ca.pem", "keys/cert", "keys/key")]
+    for each in files:
+        each.write_text("old")
+    path.write_text(TLS)
+    manager = ConfigurationManager(str(path), environ=environ(home))
+    before = manager.load()
+    assert before.files == manager.watched()
+    assert set(before.files) == {str(path), str(directory / "keys" / "openai"), *map(str, files)}
+    assert [warning for warning in before.warnings if "key" not in warning] == []
+    for number, each in enumerate(files):
+        each.write_text("new")
+        after = manager.load(number + 2)
+        assert after.digest != before.digest
+        assert after.providers["openai"] != before.providers["openai"]
+        before = after
+
+
+def test_only_what_is_secret_is_warned_of_when_others_can_read_it(home: Path, path: Path) -> None:
+    for name in ("ca.pem", "keys/cert", "keys/key"):
+        (path.parent / name).write_text("x")
+        (path.parent / name).chmod(0o644)
+    path.write_text(TLS)
+    (warning,) = ConfigurationManager(str(path), environ=environ(home)).load().warnings
+    assert warning.startswith(f"{path.parent / 'keys' / 'key'}: others than the owner")
+
+
+async def test_a_certificate_that_was_missing_is_an_error_with_its_place_and_is_watched_for(
+    home: Path, path: Path
+) -> None:
+    ca = path.parent / "ca.pem"
+    path.write_text(TLS.replace(", cert_file: keys/cert, key_file: keys/key", ""))
+    manager = ConfigurationManager(str(path), environ=environ(home))
+    with pytest.raises(ConfigErrors, match=rf"sidecar.yaml:2:\d+: providers.openai.tls.ca_file: {ca}: cannot be read"):
+        manager.load()
+    async with asyncio.timeout(5), Watcher(manager.fingerprints) as watcher:
+        ca.write_text("CA")
+        assert await anext(watcher) == (str(ca),)
+        assert manager.load().providers["openai"].tls.ca_file == str(ca)
+
+
+async def test_a_key_that_was_missing_at_a_rejected_load_is_news_with_its_old_content(home: Path, path: Path) -> None:
+    key = path.parent / "keys" / "openai"
+    manager = ConfigurationManager(str(path), environ=environ(home))
+    manager.load()
+    async with asyncio.timeout(5), Watcher(manager.fingerprints) as watcher:
+        key.rename(key.with_name("away"))
+        path.write_text(CONFIG + "# edited\n")
+        assert await anext(watcher) == (str(path),)
+        with pytest.raises(ConfigErrors):
+            manager.load()
+        key.with_name("away").rename(key)
+        assert await anext(watcher) == (str(key),)
+        manager.load()
 
 
 def test_a_broken_config_is_watched_for_its_repair(home: Path, path: Path) -> None:

@@ -97,3 +97,29 @@ def test_credentials_are_not_watched(tmp_path: Path) -> None:
     given = lookup(tmp_path, CREDENTIALS_DIRECTORY=str(tmp_path))
     assert given.credential("openai") == "sk-1"
     assert not given.fingerprints
+
+
+def test_a_file_that_others_read_is_found_and_watched(tmp_path: Path) -> None:
+    ca, key = tmp_path / "ca.pem", tmp_path / "key"
+    ca.write_bytes(b"\xff no text")
+    key.write_text("sk-1")
+    given = lookup(tmp_path)
+    assert given.stamp("ca.pem") == (str(ca), fingerprint(contents(str(ca))))
+    with pytest.raises(LookupError, match=r"gone\.pem: cannot be read: No such file"):
+        given.stamp("gone.pem")
+    given.file("key")
+    assert given.fingerprints == {
+        str(ca): fingerprint(contents(str(ca))),
+        str(tmp_path / "gone.pem"): None,
+        str(key): fingerprint(contents(str(key))),
+    }
+    assert given.keys == (str(key),)
+
+
+def test_a_stamp_too_means_one_thing_for_the_whole_load(tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_text("one")
+    given = lookup(tmp_path)
+    before = given.stamp("ca.pem")
+    ca.write_text("two")
+    assert given.stamp("ca.pem") == before
