@@ -25,6 +25,8 @@ from sidecar.cli.terminal import complain, paint, say, span
 
 __all__ = ["demo"]
 
+_FLUSH_S = 0.1  # the log is written in batches
+
 
 def demo(args: argparse.Namespace) -> int:
     """Play the story; without --once, go on serving until Ctrl-C."""
@@ -70,6 +72,7 @@ def _played(stage: Stage) -> bool:
             step.play(stage)
         except (Missed, Failed) as missed:
             say(f"   {paint('FAILED', 'red')}: {missed}")
+            stage.rests(_FLUSH_S)
             say(f"   the end of {stage.log}:\n{stage.last_words()}")
             return False
         sys.stdout.flush()
