@@ -211,7 +211,7 @@ def rendezvous(value: str, candidates: Sequence[Candidate]) -> int:
 
 def _unit(value: str, name: str) -> float:
     """A number in (0, 1) that the two texts always give."""
-    digest = blake2b(f"{value}\0{name}".encode(), digest_size=_DIGEST_BYTES).digest()
+    digest = blake2b(f"{value}\0{name}".encode("utf-8", "backslashreplace"), digest_size=_DIGEST_BYTES).digest()
     return (int.from_bytes(digest) + 1) / (_DIGESTS + 1)
 
 

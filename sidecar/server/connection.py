@@ -18,7 +18,7 @@ from typing import cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.settings import LimitSettings
@@ -124,6 +124,8 @@ class Connection(RequestHandler):
         waiter = self._waiter
         if waiter is not None and data and not waiter.done():
             self._head_goes_on(len(data))
+        elif self._request_in_progress and self._messages:
+            self._break_body()
 
     def handle_error(
         self,
@@ -167,6 +169,13 @@ class Connection(RequestHandler):
         if self._head_bytes > self._limits.max_header_bytes:
             most_bytes = self._limits.max_header_bytes
             self._turn_away(refused(431, f"the head is larger than {most_bytes} bytes (limits.max_header)"))
+
+    def _break_body(self) -> None:
+        """Tell who reads a body that its framing is broken; aiohttp tells it to the next request only."""
+        request = self._current_request
+        if request is not None and not request.content.is_eof() and isinstance(self._messages[-1][0], _ErrInfo):
+            request.content.set_exception(RequestPayloadError("the body's framing is broken"))
+            request.content.feed_eof()
 
     def _head_is_late(self) -> None:
         self._head_timer = None

@@ -26,7 +26,8 @@ from sidecar.model.topology import Dialect, Operation
 __all__ = ["BodyTooLarge", "MalformedBody", "call_of", "new_request_id", "read_body", "request_id_of"]
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s)?")
+_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s)?")
+_COUNTED = re.compile(r"[0-9]{1,5}")
 _FORWARDED = ("User-Agent", "Idempotency-Key", "OpenAI-Beta")
 _NO_LIMITS = ClientLimits()
 
@@ -121,14 +122,26 @@ def call_of(
         request_id=request_id[0],
         headers=tuple([(name, value) for name in _FORWARDED if (value := headers.get(name)) and value.isascii()]),
         limits=_limits(headers),
-        route=headers.get("X-Sidecar-Route"),
+        route=_route(headers),
         fallback=headers.get("X-Sidecar-Fallback", "on").lower() != "off",
         client_request_id=request_id[1],
-        client_retry_count=int(retries) if retries and retries.isdecimal() and len(retries) < 6 else None,
+        client_retry_count=int(retries) if retries and _COUNTED.fullmatch(retries) else None,
         peer_uid=peer_uid,
         sticky=headers,
         bytes_in=len(body),
     )
+
+
+def _route(headers: CIMultiDictProxy[str]) -> str | None:
+    name = headers.get("X-Sidecar-Route")
+    if name is None or name.isascii():
+        return name
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        message = "x-sidecar-route is not valid UTF-8"
+        raise ValidationError(failure=Failure(Kind.INVALID_REQUEST, message, param="x-sidecar-route")) from None
+    return name
 
 
 def _limits(headers: CIMultiDictProxy[str]) -> ClientLimits:
