@@ -19,9 +19,9 @@ from sidecar.config.values import Text
 from sidecar.model.secret import Secret
 from sidecar.model.topology import Auth, AuthScheme
 
-__all__ = ["auth_of", "headers_of"]
+__all__ = ["HEADER_NAME", "auth_of", "headers_of"]
 
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _TRANSPORTS_OWN = frozenset(
     {
         "host",
@@ -83,7 +83,7 @@ def headers_of(path: str, keys: ProviderKeys, preset: Preset, problems: Problems
     for name, text in ({} if keys.headers is UNSET else keys.headers).items():
         place = child(child(path, "headers"), name)
         lower = name.lower()
-        if not _HEADER.fullmatch(name):
+        if not HEADER_NAME.fullmatch(name):
             problems.add(place, "this is no header's name")
         elif lower in _TRANSPORTS_OWN:
             problems.add(place, f"{lower} belongs to the connection or the body and cannot be set")

@@ -6,11 +6,11 @@ a bare provider, `single` for a pool of one.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
 from msgspec import UNSET
 
+from sidecar.config.credentials import HEADER_NAME
 from sidecar.config.overlay import overlay
 from sidecar.config.problems import Problems, child, hint, item, nearest
 from sidecar.config.providers import check_bounds
@@ -28,8 +28,6 @@ __all__ = [
     "pool_key",
     "target_named",
 ]
-
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 
 
 class TargetError(ValueError):
@@ -140,7 +138,7 @@ class _Chains:
         if not keys.chain:
             problems.add(child(path, "chain"), "the chain is empty; name at least one target")
         sticky = None if keys.sticky is UNSET else keys.sticky.lower()
-        if sticky is not None and not _HEADER.fullmatch(sticky):
+        if sticky is not None and not HEADER_NAME.fullmatch(sticky):
             problems.add(child(path, "sticky"), "expected a header's name, such as x-session-id")
         balance = Balance.WEIGHTED if keys.balance is UNSET else keys.balance
         return tuple(

@@ -131,7 +131,6 @@ class AttemptKeys(Section, frozen=True):
         Maybe[ClientRetries],
         doc("`suppress` tells the client's SDK not to repeat a request for which everything was tried; `allow` not."),
     ] = UNSET
-    budget: Annotated[Maybe[BudgetKeys], doc("The retry budget.")] = UNSET
 
 
 class PercentageKeys(Section, frozen=True):
@@ -192,6 +191,7 @@ class BreakerKeys(Section, frozen=True):
 class ResilienceKeys(AttemptKeys, frozen=True):
     """How requests are tried and targets are judged, for all routes and providers."""
 
+    budget: Annotated[Maybe[BudgetKeys], doc("The retry budget; all requests share it.")] = UNSET
     breaker: Annotated[Maybe[BreakerKeys], doc("When a target is left alone, and how it comes back.")] = UNSET
 
 
@@ -372,9 +372,9 @@ class RouteKeys(StreamKeys, frozen=True, kw_only=True):
         Maybe[str], doc("A request header; requests with equal values go to the same target of a pool.")
     ] = UNSET
     timeouts: Annotated[Maybe[TimeoutKeys], doc("As `timeouts`, for this route.")] = UNSET
-    attempts: Annotated[Maybe[AttemptKeys], doc("As the keys of `resilience` without `breaker`, for this route.")] = (
-        UNSET
-    )
+    attempts: Annotated[
+        Maybe[AttemptKeys], doc("As the keys of `resilience` without `budget` and `breaker`, for this route.")
+    ] = UNSET
     fallback_on: Annotated[Maybe[list[Fallback]], doc("As `fallback_on`, for this route.")] = UNSET
 
 

@@ -78,7 +78,7 @@ routes:
   narrow:
     chain: [a/x]
     timeouts: {connect: 2s, first_token: {max: 60s}}
-    attempts: {max_attempts: auto, budget: {ttl: 5s}}
+    attempts: {max_attempts: auto, max_inline_wait: 3s}
     fallback_on: [invalid_request]
 """
     )
@@ -87,8 +87,8 @@ routes:
     assert (narrow.timeouts.connect_s, narrow.timeouts.idle_s) == (2, 7)
     assert narrow.timeouts.first_token == AutoLimit(min_s=5, max_s=60)
     assert (wide.attempts.max_attempts, narrow.attempts.max_attempts) == (4, None)
-    assert (narrow.attempts.budget.percent, narrow.attempts.budget.ttl_s) == (10, 5)
-    assert narrow.attempts.max_inline_wait_s == 1
+    assert (wide.attempts.max_inline_wait_s, narrow.attempts.max_inline_wait_s) == (1, 3)
+    assert (narrow.attempts.budget.percent, narrow.attempts.budget.ttl_s) == (10, 10)
     assert (wide.fallback_on, narrow.fallback_on) == ({"content_policy"}, {"invalid_request"})
     a, b = made.providers["a"], made.providers["b"]
     assert (a.breaker.open.base_s, a.breaker.open.factor, a.breaker.consecutive_failures) == (1, 2, 9)
