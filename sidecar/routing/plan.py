@@ -98,7 +98,7 @@ class Plan:
         return None
 
     def outgrow(self, target: Target) -> None:
-        """The request did not fit this target's model: nor will it fit the same elsewhere, or a smaller one."""
+        """The request did not fit this target: nor will it fit one that is known to take no more."""
         self._outgrown += (target,)
         self._is_particular = True
 
@@ -266,12 +266,10 @@ def _offers(provider: Provider, operation: Operation) -> bool:
 
 
 def _is_no_larger(target: Target, than: Target) -> bool:
-    """Whether a model is known to take no more tokens than another."""
+    """Whether a target is known to take no more tokens than another; equal names of models say nothing of it."""
     own = target.provider.facts(target.model).context_tokens
     other = than.provider.facts(than.model).context_tokens
-    if own is None or other is None:
-        return target.model == than.model
-    return own <= other
+    return own is not None and other is not None and own <= other
 
 
 def drained(member: Member, state: TargetState) -> str | None:

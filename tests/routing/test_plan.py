@@ -173,13 +173,15 @@ def test_an_answer_is_a_rate_limit_only_if_every_reason_is_one() -> None:
     assert (request.failure.kind, request.failure.client_status) == (Kind.NO_TARGET, 503)
 
 
-def test_what_does_not_fit_a_model_is_not_sent_to_it_elsewhere_or_to_a_smaller_one() -> None:
+def test_what_does_not_fit_is_not_sent_to_what_is_known_to_be_no_larger() -> None:
     sizes = {"a": 100, "c": 50, "d": 200}
     known = {name: provider(name, models={"x": ModelFacts(context_tokens=size)}) for name, size in sizes.items()}
     too_long = always(fails(Kind.CONTEXT_LENGTH))
     route = chain(target("e/m"), target("b/m"), *(Target(known[name], "x") for name in "acd"))
     world = World(route, a=too_long, e=too_long)
-    assert played(world) == ["e/m", "a/x", "d/x"]
+    assert played(world) == ["e/m", "b/m"]  # nothing is known of either: an equal name is no reason
+    world = World(route, a=too_long, b=too_long, e=too_long)
+    assert played(world) == ["e/m", "b/m", "a/x", "d/x"]
 
 
 def test_missing_keys_are_told_without_a_time() -> None:
