@@ -145,8 +145,13 @@ class Reading(msgspec.Struct):
 
 def read_message(body: bytes) -> Reading:
     """A whole answer, of chat or of completions."""
+    answer = json_object(body) or {}
+    choices = objects(answer.get("choices"))
+    for choice in choices:
+        if choice.get("message"):
+            choice.pop("delta", None)  # Perplexity puts an empty one beside it
     reading = Reading()
-    reading.take(json_object(body) or {})
+    reading.take({**answer, "choices": choices})
     return reading
 
 

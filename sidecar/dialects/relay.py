@@ -34,7 +34,6 @@ class Tap:
     """
 
     __slots__ = (
-        "_answering",
         "_finished",
         "_framer",
         "_held_bytes",
@@ -58,7 +57,6 @@ class Tap:
         self._started: set[int] = set()
         self._finished: set[int] = set()
         self._withhold_usage = withhold_usage
-        self._answering = False  # content has come
         self._quick = False  # a plain event could tell nothing new
         self.committed = False  # content has come, or more preamble than is held
         self.done = False  # the terminal event has come
@@ -188,8 +186,8 @@ class Tap:
         self.usage = facts.usage or self.usage
         self.finish_reason = facts.finish_reason or self.finish_reason
         if facts.content:
-            self._answering = self.committed = True
-        self._quick = self._answering and self.model is not None and 0 in self._started
+            self.committed = True
+        self._quick = self.committed and self.model is not None and 0 in self._started
 
 
 def _before_last(frames: bytes) -> int:

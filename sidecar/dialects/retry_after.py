@@ -1,6 +1,6 @@
 """When a provider asks to be asked again, in every spelling in use.
 
-`retry-after-ms`, then `retry-after` (seconds or an HTTP date), then the reset header of the exhausted
+`retry-after-ms`, then `retry-after` (seconds or an HTTP date; some write `20s`), then the reset header of the exhausted
 dimension (the one whose remaining is 0; the longest when none says), then Google's `RetryInfo` in the
 body. The result is clamped to 1 s .. 300 s.
 
@@ -37,7 +37,7 @@ def retry_after_s(status: int, headers: Mapping[str, str], body: bytes, now_utc:
     """
     found = _milliseconds(headers.get("retry-after-ms"))
     if found is None:
-        found = _seconds_or_date(headers.get("retry-after"), now_utc)
+        found = _moment_or_span(headers.get("retry-after") or "", now_utc)
     if found is None and status == 429:
         found = _reset(headers, now_utc)
     if found is None and status == 429 and (match := _RETRY_DELAY.search(body)):
@@ -56,11 +56,6 @@ def _number(text: str | None) -> float | None:
 def _milliseconds(text: str | None) -> float | None:
     value = _number(text)
     return None if value is None else value / 1000
-
-
-def _seconds_or_date(text: str | None, now_utc: float) -> float | None:
-    value = _number(text)
-    return value if value is not None or not text else _until(_date(text), now_utc)
 
 
 def _date(text: str) -> datetime | None:
@@ -100,6 +95,6 @@ def _moment_or_span(text: str, now_utc: float) -> float | None:
             return max(0.0, value / 1000 - now_utc)
         return max(0.0, value - now_utc) if value > 1e8 else value
     pieces = _PIECE.findall(text)
-    if pieces and _PIECE.sub("", text).strip() == "":
+    if pieces and not _PIECE.sub("", text).strip():
         return sum(float(number) * _UNIT_S[unit] for number, unit in pieces)
     return _until(_date(text), now_utc)
