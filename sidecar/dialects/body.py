@@ -30,7 +30,7 @@ _EMPTY = frozenset({b"null", b"[]", b"{}", b'""', b"false"})
 _TRUE = msgspec.Raw(b"true")
 _USAGE = msgspec.Raw(b'{"include_usage":true}')
 _NOTHING = Needs()
-_ASK_TO_REASON = ("reasoning_effort", "reasoning", "thinking")
+_ASK_TO_REASON = frozenset({"reasoning_effort", "reasoning", "thinking"})
 _NO_REASONING = _EMPTY | {b'"none"'}
 _MAX_SHOWN = 60  # bytes of a wrong value
 
@@ -95,7 +95,7 @@ def _needs(body: bytes, fields: _Fields, operation: Operation) -> Needs:
     tools = "tools" in fields and bytes(fields["tools"]) not in _EMPTY
     # From the right, where CPython's search is twice as fast in a long body.
     images = body.rfind(b'"image_url"') >= 0
-    reasoning = any(name in fields and bytes(fields[name]) not in _NO_REASONING for name in _ASK_TO_REASON)
+    reasoning = any(bytes(fields[name]) not in _NO_REASONING for name in _ASK_TO_REASON.intersection(fields))
     return Needs(tools, images, reasoning) if tools or images or reasoning else _NOTHING
 
 
