@@ -1,5 +1,14 @@
 """Wire formats: bytes and JSON on one side, facts and values on the other.
 
-Pure: no I/O, no clock. One file per format, `sse` for the framing, `relay` for what happens to a
-stream on its way through.
+`body`                a request: a glance at its top level, and splicing into it
+`sse`                 a stream as frames
+`relay`               a stream on its way through: what passes, what is seen
+`rescue`              a stream that another target goes on with
+`openai_chat`         answers and events of the dialect: their facts
+`openai_reading`      the same as values of the Python API
+`openai_completions`  completions by way of chat
+`openai_errors`       errors, both ways; `openai_kinds`: which kind each is; `retry_after`: when to ask again
+`loose`               JSON from servers that only nearly speak the dialect
+
+Pure: no I/O, no clock.
 """
