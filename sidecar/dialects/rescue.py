@@ -20,7 +20,7 @@ import msgspec
 
 from sidecar.dialects.loose import event_of
 from sidecar.dialects.openai_reading import Reading
-from sidecar.dialects.sse import split
+from sidecar.dialects.sse import parse, split
 from sidecar.model.request import Peek
 from sidecar.model.topology import Operation
 
@@ -112,6 +112,7 @@ class Joiner:
         self._delivered = delivered
         self._new = ""
         self._joined = not delivered
+        self._latest: dict[str, Any] | None = None  # event with text that was held back
         self._comment = f": rescued by {target}\n\n".encode("ascii", "replace")
 
     def feed(self, frames: bytes) -> bytes:
@@ -126,7 +127,7 @@ class Joiner:
             return frame
         event = event_of(frame)
         if event is None:
-            return frame  # a comment, or the end
+            return self._unsaid(frame) + frame  # a comment, or the end
         choices = event.get("choices") or []
         if not choices:
             return frame  # the usage
@@ -139,9 +140,17 @@ class Joiner:
             return b""  # who speaks, or what it thinks: the client has that already
         new = joined(self._delivered, self._new, over=over)
         if new is None:
+            self._latest = event
             return b""
         self._joined = True
         return _with_text(event, new)
+
+    def _unsaid(self, frame: bytes) -> bytes:
+        """What is still held back when the end comes without a finish reason."""
+        if self._latest is None or parse(frame).data is None:
+            return b""
+        self._joined = True
+        return _with_text(self._latest, joined(self._delivered, self._new, over=True) or "")
 
 
 def _with_text(event: dict[str, Any], text: str) -> bytes:
