@@ -48,7 +48,7 @@ class Scale:
 
 
 SCALES = {
-    "full": Scale(share=1.0, rounds=3, starts=3, saves=50, streams=1000, requests=20000),
+    "full": Scale(share=1.0, rounds=3, starts=2, saves=50, streams=1000, requests=20000),
     "quick": Scale(share=0.5, rounds=1, starts=2, saves=15, streams=1000, requests=8000),
     "smoke": Scale(share=0.06, rounds=1, starts=1, saves=2, streams=50, requests=300),
 }
