@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.dialects.body import peek
@@ -79,6 +79,7 @@ def test_what_is_new(delivered: str, new: str, rest: str) -> None:
     assert joined(delivered, new, over=True) == rest
 
 
+@settings(deadline=None)
 @given(few_letters, few_letters)
 def test_nothing_is_invented_and_only_what_was_delivered_is_swallowed(delivered: str, new: str) -> None:
     rest = joined(delivered, new, over=True)
@@ -88,6 +89,7 @@ def test_nothing_is_invented_and_only_what_was_delivered_is_swallowed(delivered:
     assert delivered.startswith(swallowed) or delivered.endswith(swallowed)
 
 
+@settings(deadline=None)
 @given(few_letters, few_letters)
 def test_what_is_said_early_stays_true(delivered: str, new: str) -> None:
     whole = joined(delivered, new, over=True)
@@ -98,6 +100,7 @@ def test_what_is_said_early_stays_true(delivered: str, new: str) -> None:
             assert early + new[size:] == whole
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(POEM)), st.integers(0, len(WORDS)))
 def test_no_overlap_is_repeated(cut: int, words: int) -> None:
     """Wherever the first stream was cut, and at whichever word before that the second one begins."""
@@ -118,6 +121,7 @@ def test_an_overlap_is_looked_for_in_what_is_at_the_end_of_a_long_text() -> None
 # The stream.
 
 
+@settings(deadline=None)
 @given(few_letters, few_letters, st.lists(st.integers(0, 30)), st.lists(st.integers(0, 40)))
 def test_any_splitting_of_the_second_stream_gives_the_same(
     delivered: str, new: str, cuts: list[int], feeds: list[int]

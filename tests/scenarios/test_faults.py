@@ -26,6 +26,7 @@ from tests.fake_provider import (
     stall_after,
     status,
 )
+from tests.scenarios.models import goes_on
 from tests.scenarios.stage import MARGIN_S, POEM, Answer, Pair, ahead, staged
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module")]
@@ -33,13 +34,6 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module")]
 both_ways = pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
 
 TENTH = 0.1
-
-
-def goes_on(request: Request) -> Behaviour:
-    """A model that does what it is asked: goes on exactly where the text it was given stops."""
-    said = [message["content"] for message in request.json["messages"] if message["role"] == "assistant"]
-    rest = POEM.removeprefix(said[0]).split() if said else []
-    return ok(words=(f" {rest[0]}", *rest[1:])) if rest else ok()
 
 
 async def served(pair: Pair, answer: Answer, by: str) -> None:
