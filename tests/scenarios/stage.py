@@ -29,7 +29,7 @@ import aiohttp
 from tests.daemon import RunningDaemon
 from tests.fake_provider import WORDS, FakeProvider, ok
 
-__all__ = ["MARGIN_S", "POEM", "Answer", "Pair", "Stage", "Staging", "ahead", "staged"]
+__all__ = ["MARGIN_S", "POEM", "Answer", "Pair", "Stage", "Staging", "ahead", "read_answer", "staged"]
 
 POEM = " ".join(WORDS)
 MARGIN_S = 3.0  # for a slow machine, on top of every bound
@@ -287,21 +287,21 @@ class Stage:
         data = io.BytesIO(json.dumps(body).encode())  # aiohttp warns of large bodies that are bytes
         headers = {"content-type": "application/json", **(headers or {})}
         async with self._session.post(url, data=data, headers=headers) as response:
-            answer = Answer(response.status, response.headers)
-            try:
-                async for piece in response.content.iter_any():
-                    answer.body += piece
-            except aiohttp.ClientPayloadError:
-                answer.framed = False
+            answer = await read_answer(Answer(response.status, response.headers), response)
         answer.took_s = monotonic() - began
-        _read(answer)
         return answer
 
 
-def _read(answer: Answer) -> None:
+async def read_answer(answer: Answer, response: aiohttp.ClientResponse) -> Answer:
+    """Read a response to its end, whatever that is."""
+    try:
+        async for piece in response.content.iter_any():
+            answer.body += piece
+    except aiohttp.ClientPayloadError:
+        answer.framed = False
     if not answer.streamed:
         answer.events = [json.loads(answer.body)]
-        return
+        return answer
     for frame in answer.body.decode().split("\n\n"):
         data = frame.removeprefix("data: ")
         if frame.startswith(":"):
@@ -310,6 +310,7 @@ def _read(answer: Answer) -> None:
             answer.done = True
         elif frame:
             answer.events.append(json.loads(data))
+    return answer
 
 
 def _said(choice: Mapping[str, Any]) -> str:
