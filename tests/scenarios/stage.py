@@ -17,7 +17,7 @@ import contextlib
 import functools
 import io
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -28,11 +28,25 @@ import aiohttp
 
 from tests.daemon import RunningDaemon
 from tests.fake_provider import WORDS, FakeProvider, ok
+from tests.server.raw import RawClient, chat_body, post
 
-__all__ = ["MARGIN_S", "POEM", "Answer", "Pair", "Stage", "Staging", "ahead", "read_answer", "staged"]
+__all__ = [
+    "MARGIN_S",
+    "POEM",
+    "Answer",
+    "Pair",
+    "Stage",
+    "Staging",
+    "ahead",
+    "client",
+    "left_at_once",
+    "read_answer",
+    "staged",
+]
 
 POEM = " ".join(WORDS)
 MARGIN_S = 3.0  # for a slow machine, on top of every bound
+LEFT_WITHIN_S = 1.0  # the aim is 100 ms; a busy machine may take longer to tell this process of it
 _PATIENCE_S = 150.0
 _HELD_BY_ONE_S = 15.0  # the longest that one healthy request may take to come
 
@@ -54,6 +68,7 @@ class Staging:
     route: str = "rescue: continue"
     provider: str = ""
     pace: float = 1.0
+    chain: str = "[{a}, {b}]"  # of the primary, the fallback, and another model of the fallback, `c`
 
     @property
     def route_keys(self) -> str:
@@ -75,11 +90,13 @@ class Staging:
 _Test = TypeVar("_Test", bound=Callable[..., Any])
 
 
-def staged(route: str = "rescue: continue", provider: str = "", pace: float = 1.0) -> Callable[[_Test], _Test]:
+def staged(
+    route: str = "rescue: continue", provider: str = "", pace: float = 1.0, chain: str = "[{a}, {b}]"
+) -> Callable[[_Test], _Test]:
     """Say what the test's pair is like."""
 
     def mark(test: _Test) -> _Test:
-        test.staging = Staging(route, provider, pace)  # type: ignore[attr-defined]
+        test.staging = Staging(route, provider, pace, chain)  # type: ignore[attr-defined]
         return test
 
     return mark
@@ -202,7 +219,7 @@ class Pair:
         """Whom the request asked, and what came of it: `a` or `b`, and the kind of failure, or the outcome."""
         _, attempts = await self.told(answer)
         short = {self.primary_key: "a", self.fallback_key: "b"}
-        return [(short[line["target"]], line.get("kind") or line["outcome"]) for line in attempts]
+        return [(short.get(line["target"], "c"), line.get("kind") or line["outcome"]) for line in attempts]
 
     async def state(self, key: str | None = None) -> dict[str, Any]:
         """What the daemon tells of a target, of the primary unless another is named."""
@@ -222,6 +239,25 @@ class Pair:
             await asyncio.sleep(min(1.0, float(answer.headers["retry-after"])))
         answer.whole()
         return answer
+
+
+@contextlib.asynccontextmanager
+async def client(pair: Pair, *, stream: bool = True) -> AsyncIterator[RawClient]:
+    """A client that has asked, and can leave at any moment."""
+    async with await RawClient.to(pair.daemon.port) as raw:
+        await raw.send(post(chat_body(pair.name, stream=stream), host=f"localhost:{pair.daemon.port}"))
+        yield raw
+
+
+async def left_at_once(raw: RawClient, *fakes: FakeProvider) -> None:
+    """Let the client leave: these providers see it soon."""
+    calls = [fake.calls[-1] for fake in fakes]
+    left_at = asyncio.get_running_loop().time()
+    raw.abort()
+    for fake, call in zip(fakes, calls, strict=True):
+        await fake.wait_for(lambda _, call=call: call.peer_closed_at is not None, LEFT_WITHIN_S)
+        assert call.peer_closed_at is not None
+        assert call.peer_closed_at - left_at < LEFT_WITHIN_S
 
 
 class Stage:
@@ -276,7 +312,8 @@ class Stage:
                 lines.append(f"  {name}-{letter}: {{{keys}}}")
         lines.append("routes:")
         for name, pair in self._pairs.items():
-            keys = _joined(f"chain: [{pair.primary_key}, {pair.fallback_key}]", pair.staging.route_keys)
+            chain = pair.staging.chain.format(a=pair.primary_key, b=pair.fallback_key, c=f"{name}-b/gamma")
+            keys = _joined(f"chain: {chain}", pair.staging.route_keys)
             lines.append(f"  {name}: {{{keys}}}")
         return "\n".join([*lines, self._config, ""])
 
