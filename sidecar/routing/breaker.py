@@ -32,6 +32,7 @@ from sidecar.routing.backoff import Rng, clamp, open_time, rate_limit_time
 from sidecar.routing.window import Window
 
 __all__ = [
+    "IN_USE",
     "RESET",
     "REVIVED",
     "SUCCESS",
@@ -52,6 +53,10 @@ class BreakerState(StrEnum):
     OPEN = "open"
     HALF_OPEN = "half_open"
     SLOW_START = "slow_start"
+
+
+IN_USE = frozenset({BreakerState.CLOSED, BreakerState.SLOW_START})
+"""Where a request is no question to the target."""
 
 
 class BreakerEvent(StrEnum):

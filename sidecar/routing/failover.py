@@ -32,7 +32,7 @@ from sidecar.model.topology import Route
 from sidecar.routing import limits as deadlines
 from sidecar.routing.backoff import Rng, retry_wait
 from sidecar.routing.balance import Balances
-from sidecar.routing.breaker import BreakerState
+from sidecar.routing.breaker import IN_USE
 from sidecar.routing.budget import RetryBudget
 from sidecar.routing.commands import Answer, Command, Content, End, Event, Keep, Late, Race, Relay, Try, Wait
 from sidecar.routing.health import HealthBook
@@ -41,7 +41,6 @@ from sidecar.routing.plan import Choice, Plan
 __all__ = ["failover"]
 
 _RELAY, _KEEP = Relay(), Keep()
-_CLOSED = BreakerState.CLOSED
 _SAME, _STOP = Next.SAME, Next.STOP
 _PANIC, _RETRY, _RESCUE = Selection.PANIC, Selection.RETRY, Selection.RESCUE
 _ATTEMPTS_MIN, _ATTEMPTS_MAX = 3, 6  # of `auto`
@@ -212,7 +211,7 @@ class _Run:
         state = choice.state
         if settings is None or not self._call.stream or self.broken is not None or choice.selection is _PANIC:
             return None
-        if state.breaker.state is not _CLOSED or self._number >= self._max_attempts:
+        if state.breaker.state not in IN_USE or self._number >= self._max_attempts:
             return None
         return state.speed.usual_first_content() if settings.after_s is None else settings.after_s
 

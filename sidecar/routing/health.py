@@ -20,7 +20,7 @@ from sidecar.model.errors import ConfigurationError
 from sidecar.model.failures import POLICY, Effect, Failure, Kind
 from sidecar.model.topology import Provider, Snapshot, Target
 from sidecar.routing.backoff import Rng
-from sidecar.routing.breaker import BreakerEvent, BreakerState, Signal
+from sidecar.routing.breaker import IN_USE, BreakerEvent, BreakerState, Signal
 from sidecar.routing.checks import Health, Source
 from sidecar.routing.resolve import configured_targets
 from sidecar.routing.speed import Speed
@@ -200,7 +200,7 @@ class HealthBook:
                 state.check_passed(began, now)
             elif failure.kind is not Kind.CREDENTIAL:
                 state.check_failed(now)
-            elif not state.fresh(now) and state.breaker.state in _IN_USE:
+            elif not state.fresh(now) and state.breaker.state in IN_USE:
                 state.note(failure, now)
                 state.apply(Signal(BreakerEvent.FORBIDDEN, failure.kind), now)
 
@@ -249,9 +249,6 @@ class HealthBook:
         if state is not None:
             state.admin = admin
         return state is not None
-
-
-_IN_USE = frozenset({BreakerState.CLOSED, BreakerState.SLOW_START})
 
 
 def _is_provider_wide(kind: Kind) -> bool:

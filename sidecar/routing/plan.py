@@ -19,6 +19,7 @@ from sidecar.model.records import Selection
 from sidecar.model.request import Call, Needs
 from sidecar.model.topology import Member, Operation, Pool, Provider, Route, Target
 from sidecar.routing.balance import Balances, Candidate, rendezvous
+from sidecar.routing.breaker import IN_USE
 from sidecar.routing.commands import Skipped
 from sidecar.routing.health import AdminState, BreakerState, HealthBook, TargetState
 
@@ -93,7 +94,7 @@ class Plan:
         for pool in self._chain:
             if any(member.target is late.target for member in pool.members):
                 choice = self._balanced(pool, Selection.HEDGE, now)
-                well = choice is not None and choice.state.breaker.state is BreakerState.CLOSED
+                well = choice is not None and choice.state.breaker.state in IN_USE
                 return choice if well else None
         return None
 

@@ -56,8 +56,7 @@ _PACED_ROUTE = (
 )
 _PACED_PROVIDER = (
     "breaker: {{rate_limit: {{default: {t10}s, max: 300s, jitter: 0.5}}, "
-    "open: {{base: {t2}s, factor: 25, floor: {t10}s, max: {t300}s}}, slow_start: {t30}s}}, "
-    "health: {{interval: 1s}}"
+    "open: {{base: {t2}s, factor: 25, floor: {t10}s, max: {t300}s}}, slow_start: {t30}s}}"
 )
 
 
