@@ -8,6 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 import msgspec
+import openai
 import pytest
 
 from tests.fake_behaviours import Behaviour, Request
@@ -99,6 +100,21 @@ async def test_when_one_refuses_the_rescue_another_may_do_it(pair: Pair) -> None
     answer.whole()
     assert (await pair.tried(answer))[-1] == ("c", "ok")
     pair.fallback.on("beta", ok())
+
+
+@staged("rescue: off")
+async def test_an_sdk_raises_on_a_stream_that_breaks(pair: Pair) -> None:
+    pair.primary.script(cut_after(40, gap_s=0.002))
+    text = ""
+    async with openai.AsyncOpenAI(base_url=f"{pair.daemon.base_url}/v1", api_key="none", max_retries=2) as sdk:
+        chunks = await sdk.chat.completions.create(
+            model=pair.name, messages=[{"role": "user", "content": "Hi"}], stream=True
+        )
+        with pytest.raises(openai.APIError, match="the connection ended"):  # noqa: PT012 - the text before is asserted, too
+            async for chunk in chunks:
+                text += chunk.choices[0].delta.content or ""
+    assert text == BEGINNING
+    assert len(pair.primary.calls) == 1
 
 
 async def test_the_requests_line_sums_what_both_targets_used(pair: Pair) -> None:
