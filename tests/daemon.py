@@ -195,12 +195,16 @@ class RunningDaemon:
             event: What it is expected to say: `config.applied` or `config.rejected`.
             timeout_s: How long that may take.
         """
-        before = len(self.log_lines(event))
+
+        def said() -> list[dict[str, Any]]:
+            return [line for line in self.log_lines(event) if line.get("source") != "override"]
+
+        before = len(said())
         self.write(config)
-        await self.until(lambda: len(self.log_lines(event)) > before, f"no {event}", timeout_s)
+        await self.until(lambda: len(said()) > before, f"no {event}", timeout_s)
         if event == "config.applied":
             await self._locate()
-        return self.log_lines(event)[-1]
+        return said()[-1]
 
     # -- what it says
 

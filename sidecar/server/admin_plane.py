@@ -14,12 +14,14 @@ import msgspec
 from aiohttp import web
 
 from sidecar.config.derive import balanced, with_chain
+from sidecar.dialects.openai_errors import encode_failure
 from sidecar.manager import LLMManager
 from sidecar.manager.overrides import Override, OverrideKind
 from sidecar.manager.status import explained, routes, status
 from sidecar.model.errors import ConfigurationError
 from sidecar.routing.health import AdminState
 from sidecar.server.guard import Guard
+from sidecar.server.refusal import refused
 
 __all__ = ["admin_application"]
 
@@ -119,10 +121,9 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def _error(status_code: int, message: str, *, allow: str | None = None) -> web.Response:
-    response = _json({"error": {"message": message}}, status_code)
-    if allow:
-        response.headers["Allow"] = allow
-    return response
+    body, content_type = encode_failure(refused(status_code, message))
+    headers = {"Cache-Control": "no-store", **({"Allow": allow} if allow else {})}
+    return web.Response(status=status_code, body=body, content_type=content_type, headers=headers)
 
 
 def _json(value: Any, status_code: int = 200) -> web.Response:
