@@ -15,6 +15,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
@@ -67,6 +68,7 @@ def run(config: str | None) -> int:
     except (ConfigurationError, OSError) as error:
         print(f"sidecar: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
         return EXIT_CONFIG
+    _allow_descriptors()
     capture = Capture(log)
     capture.install()
     try:
@@ -262,6 +264,13 @@ class Daemon:
             "sidecar_config_last_reload_successful", "Whether the config on disk is the one in force.", successful
         )
         yield Gauge("sidecar_log_dropped_total", "Log lines that could not be written.", self._writer.dropped)
+
+
+def _allow_descriptors() -> None:
+    """As many as the system lets us have: every stream takes two, and the usual 1024 are soon gone."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid even that
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _give_memory_back(manager: LLMManager, *, look_every_s: float = 0.5) -> None:

@@ -126,6 +126,8 @@ class Connection(RequestHandler):
             self._head_goes_on(len(data))
         elif self._request_in_progress and self._messages:
             self._break_body()
+        elif not self._request_count:  # the first bytes can be faster than aiohttp's task, which waits for them
+            self._head_goes_on(len(data))
 
     def handle_error(
         self,
