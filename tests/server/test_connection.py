@@ -320,3 +320,12 @@ async def test_the_last_bytes_reach_a_client_that_reads_late(house: House, fake:
         reply = await client.reply()
         assert reply.json["choices"][0]["message"]["content"] == " ".join(words)
         await closing
+    assert house.doors._hall.crowd.count == 0
+
+
+async def test_a_door_is_closed_when_its_last_connection_is(house: House, via: str) -> None:
+    async with await RawClient.to(house.where(via)) as client:
+        await client.ask(head("GET", "/healthz", host=house.host(via)))
+        assert house.doors._hall.crowd.count == 1
+        await house.doors.close(2)
+        assert house.doors._hall.crowd.count == 0

@@ -173,6 +173,30 @@ async def test_the_drains_timeout_ends_what_is_left_with_an_error_event(
         assert "ok" not in outcomes
 
 
+async def test_the_last_bytes_of_an_answer_reach_a_client_that_reads_slowly(
+    tmp_path: Path, fake: FakeProvider, wire: str
+) -> None:
+    words = tuple(f"word{number}" for number in range(100_000))
+    fake.script(ok(words=words))
+    async with RunningDaemon(tmp_path, config(fake.base_url, wire=wire)) as daemon:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(5)
+            client.connect(daemon.socket)
+            client.sendall(post(chat_body()))
+            await fake.wait_calls(1)
+            await fake.wait_idle()
+            daemon.signal(signal.SIGTERM)
+            await daemon.wait_log("daemon.draining")
+            answer = b""
+            while piece := client.recv(16384):
+                answer += piece
+                await asyncio.sleep(0.005)
+        head_, _, body = answer.partition(b"\r\n\r\n")
+        assert f"content-length: {len(body)}".encode() in head_.lower()
+        assert json.loads(body)["choices"][0]["message"]["content"] == " ".join(words)
+        assert await daemon.wait() == 0
+
+
 async def test_a_second_signal_leaves_at_once(tmp_path: Path, fake: FakeProvider) -> None:
     fake.script(silence())
     text = config(fake.base_url, drain="{timeout: 60s}")
