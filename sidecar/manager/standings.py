@@ -62,11 +62,6 @@ class Standings:
         states = [found] if found is not None else self._book.of_provider(name)
         return not states or any(state.checks.health is not Health.UNHEALTHY for state in states)
 
-    def declared(self, provider: str) -> bool | None:
-        """What an operator said of it, as long as that stands."""
-        words = [s.checks.health is Health.HEALTHY for s in self._book.of_provider(provider) if s.checks.by_operator]
-        return any(words) if words else None
-
 
 def is_refused(state: TargetState) -> bool:
     """Whether its provider refuses the key."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -16,7 +16,6 @@ from sidecar.config.routes import TargetError, target_named
 from sidecar.manager.conversation import error_of
 from sidecar.model.chat import LLMResponse
 from sidecar.model.errors import ConfigurationError, LLMError
-from sidecar.model.failures import Failure
 from sidecar.model.records import AttemptRecord, Outcome
 from sidecar.model.request import Call, Peek
 from sidecar.model.settings import AttemptSettings, BudgetSettings, Timeouts
@@ -96,7 +95,7 @@ class FallbackStrategy:
                         except LLMError as error:
                             end = End(monotonic(), monotonic() - began, error.failure)
                             errors.append(error)
-                            attempts.append(_told(command.target, error.failure, end.duration_s))
+                            attempts.append(self._told(command.target, names, end))
                             self._write(command, end)
                             command = engine.send(end)
                             continue
@@ -130,6 +129,19 @@ class FallbackStrategy:
         )
         return given, Route(_ROUTE, pools, timeouts, attempts)
 
+    def _told(self, target: Target, names: Mapping[str, str], end: End) -> dict[str, Any]:
+        failure = end.failure
+        assert failure is not None
+        own_model = names[target.key].partition("/")[2]
+        return {
+            "provider": target.provider.name,
+            "model": target.model if self._snapshot is not None else own_model,
+            "kind": failure.kind.value,
+            "status": failure.status,
+            "retry_after_s": failure.retry_after_s,
+            "duration_s": round(end.duration_s, 6),
+        }
+
     def _write(self, command: Try, end: End) -> None:
         if self._note is None:
             return
@@ -156,7 +168,8 @@ class FallbackStrategy:
 def _target(name: str, snapshot: Snapshot | None) -> Target:
     if snapshot is None:
         provider, _, model = name.partition("/")
-        return Target(Provider(provider, "any", f"any://{name}", (), {}), model)
+        # Nobody knows which model a bare name means: no two of them are taken for the same one.
+        return Target(Provider(provider, "any", f"any://{name}", (), {}), model or provider)
     try:
         return target_named(name, snapshot.providers)
     except TargetError as error:
@@ -168,14 +181,3 @@ def _finish(engine: Generator[Command, Event, None], end: End) -> None:
         engine.send(end)
     except StopIteration:
         return
-
-
-def _told(target: Target, failure: Failure, duration_s: float) -> dict[str, Any]:
-    return {
-        "provider": target.provider.name,
-        "model": target.model,
-        "kind": failure.kind.value,
-        "status": failure.status,
-        "retry_after_s": failure.retry_after_s,
-        "duration_s": round(duration_s, 6),
-    }

@@ -43,6 +43,10 @@ class Managed:
         """All that it has written so far."""
         return b"".join(self._lines).decode()
 
+    def forget(self) -> None:
+        """Forget what it has said, so that its memory does not count."""
+        self._lines.clear()
+
     def lines(self, event: str, **keys: object) -> list[dict[str, Any]]:
         """Its log lines of one event, with these values."""
         said = [json.loads(line) for line in self._lines]
