@@ -1,7 +1,10 @@
 """The loop of the daemon, both wires, both kinds of listener, and a fake provider behind an open house."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -24,6 +27,14 @@ def wire(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=["tcp", "unix"])
 def via(request: pytest.FixtureRequest) -> str:
     return request.param
+
+
+@pytest.fixture
+def run() -> Iterator[Path]:
+    """A directory with a path short enough for a socket's."""
+    path = Path(tempfile.mkdtemp(prefix="sc-", dir="/tmp"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture

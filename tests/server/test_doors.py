@@ -31,7 +31,7 @@ async def test_a_new_listener_serves_and_the_old_ones_stay(house: House) -> None
 
 
 async def test_a_listener_that_goes_ends_its_requests_well(house: House, fake: FakeProvider) -> None:
-    fake.script(ok(gap_s=0.01))
+    fake.script(ok("one two three four five six seven eight nine ten", gap_s=0.02))
     [tcp, _] = house.manager.snapshot.settings.listen
     async with await RawClient.to(house.socket) as client:
         await client.send(post(chat_body(stream=True)))
@@ -47,7 +47,7 @@ async def test_a_listener_that_goes_ends_its_requests_well(house: House, fake: F
 
 
 async def test_a_listener_that_went_can_come_back_at_once(house: House, fake: FakeProvider) -> None:
-    fake.script(ok(gap_s=0.01))
+    fake.script(ok("one two three four five six seven eight nine ten", gap_s=0.02))
     both = listens(house)
     async with await RawClient.to(house.socket) as client:
         await client.send(post(chat_body(stream=True)))

@@ -160,7 +160,7 @@ async def test_a_slow_reader_holds_the_provider_back(house: House, fake: FakePro
             before = -1
             while before != sent:  # until nothing moved for a while
                 before = sent
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(0.15)
         assert sent < 32_000_000, "kernel buffers and a few of ours, no more"
         assert fake.active == 1
         taken = 0

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import stat
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +12,6 @@ import pytest
 from sidecar.model.errors import ConfigurationError
 from sidecar.model.settings import ListenSettings
 from sidecar.server.listen import bind
-
-
-@pytest.fixture
-def run() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="sc-", dir="/tmp"))
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
 
 
 def unix(path: Path, **options: object) -> ListenSettings:
