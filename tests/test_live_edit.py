@@ -1,0 +1,115 @@
+"""The config is edited while traffic runs: every way of saving, no failed request, each change in force."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from tests.daemon import RunningDaemon
+from tests.fake_provider import FakeProvider, ok
+from tests.saves import SAVES
+
+_SAVES = 100
+_RELOADS = 1000
+_CLIENTS = 4
+_IN_FORCE_S = 2.0
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def _config(fakes: tuple[FakeProvider, FakeProvider], first: str, second: str, number: int) -> str:
+    a, b = fakes
+    return f"""# edit {number:06d}
+providers:
+  a: {{type: openai-compatible, base_url: "{a.base_url}", api_key: k}}
+  b: {{type: openai-compatible, base_url: "{b.base_url}", api_key: k}}
+routes:
+  default: {{chain: [{first}/m, {second}/m]}}
+"""
+
+
+@contextlib.asynccontextmanager
+async def _traffic(daemon: RunningDaemon) -> AsyncIterator[list[tuple[int, str]]]:
+    """Clients that ask one after the other, streaming and not; every answer's status and target."""
+    answers: list[tuple[int, str]] = []
+    over = False
+
+    async def client(number: int) -> None:
+        while not over:
+            status, headers, body = await daemon.chat(stream=bool(number % 2))
+            complete = b"[DONE]" in body if number % 2 else body.endswith(b"}")
+            answers.append((status if complete else -1, headers.get("x-sidecar-target", "")))
+
+    clients = [asyncio.create_task(client(number)) for number in range(_CLIENTS)]
+    try:
+        yield answers
+    finally:
+        over = True
+        await asyncio.gather(*clients)
+
+
+async def _in_force(daemon: RunningDaemon, target: str) -> float:
+    """Seconds until a new request goes there."""
+    began = monotonic()
+    while monotonic() - began < _IN_FORCE_S:
+        _, headers, _ = await daemon.chat()
+        if headers["x-sidecar-target"] == target:
+            return monotonic() - began
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{target} is not in force after {_IN_FORCE_S} s:\n{daemon.stderr[-2000:]}")
+
+
+async def test_a_hundred_saves_in_ten_ways_fail_no_request(tmp_path: Path) -> None:
+    async with FakeProvider() as a, FakeProvider() as b:
+        a.script(ok("from a"))
+        b.script(ok("from b"))
+        fakes = a, b
+        async with RunningDaemon(tmp_path, _config(fakes, "a", "b", 0)) as daemon, _traffic(daemon) as answers:
+            ways = list(SAVES)
+            for number in range(1, _SAVES + 1):
+                first, second = ("b", "a") if number % 2 else ("a", "b")
+                text = daemon.complete(_config(fakes, first, second, number))
+                await asyncio.to_thread(ways[number % len(ways)], daemon.config_path, text)
+                await _in_force(daemon, f"{first}/m")
+            assert len(ways) == 10
+            assert {status for status, _ in answers} == {200}
+            assert {target for _, target in answers} == {"a/m", "b/m"}
+            assert not daemon.log_lines("config.rejected")
+
+
+async def test_an_invalid_edit_changes_nothing_and_says_where(tmp_path: Path) -> None:
+    async with FakeProvider() as a, FakeProvider() as b:
+        good = _config((a, b), "a", "b", 0)
+        async with RunningDaemon(tmp_path, good) as daemon, _traffic(daemon) as answers:
+            line = await daemon.edit(good.replace("a/m", "opnai/m"), event="config.rejected")
+            assert 'unknown target "opnai/m"' in line["problems"][0]
+            assert f"{daemon.config_path}:" in line["problems"][0]
+            _, status = await daemon.admin("GET", "/status")
+            assert status["last_reload_successful"] is False
+            assert status["generation"] == 1
+            await _in_force(daemon, "a/m")
+            await daemon.edit(good.replace("edit 000000", "edit 000001").replace("[a/m, b/m]", "[b/m]"))
+            await _in_force(daemon, "b/m")
+            _, status = await daemon.admin("GET", "/status")
+            assert status["last_reload_successful"] is True
+        assert {status for status, _ in answers} == {200}
+
+
+async def test_a_thousand_reloads_under_load_fail_no_request(tmp_path: Path) -> None:
+    async with FakeProvider() as a, FakeProvider() as b:
+        fakes = a, b
+        async with RunningDaemon(tmp_path, _config(fakes, "a", "b", 0)) as daemon, _traffic(daemon) as answers:
+            for number in range(1, _RELOADS + 1):
+                first, second = ("b", "a") if number % 2 else ("a", "b")
+                daemon.write(_config(fakes, first, second, number))
+                status, told = await daemon.admin("POST", "/reload")
+                assert status == 200, told
+            await _in_force(daemon, f"{first}/m")
+            _, told = await daemon.admin("GET", "/status")
+            assert told["generation"] > _RELOADS
+        assert {status for status, _ in answers} == {200}
