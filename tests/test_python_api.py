@@ -122,7 +122,9 @@ def test_the_names_are_exactly_these_and_each_resolves() -> None:
         sidecar.Nothing  # noqa: B018 - the look-up is the test
 
 
-@pytest.mark.parametrize(("function", "parameters", "returns"), SIGNATURES, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("function", "parameters", "returns"), SIGNATURES, ids=[function.__qualname__ for function, _, _ in SIGNATURES]
+)
 def test_a_signature_is_exactly_this(function: Any, parameters: str, returns: str) -> None:
     assert bare(function) == parameters
     assert inspect.signature(function).return_annotation == returns
