@@ -4,7 +4,7 @@
 `sse`                 a stream as frames
 `relay`               a stream on its way through: what passes, what is seen
 `rescue`              a stream that another target goes on with
-`openai_chat`         answers and events of the dialect: their facts
+`openai_facts`        answers and events of the dialect: their facts
 `openai_reading`      the same as values of the Python API
 `openai_completions`  completions by way of chat
 `openai_errors`       errors, both ways; `openai_kinds`: which kind each is; `retry_after`: when to ask again

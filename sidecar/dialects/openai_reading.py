@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from sidecar.dialects.loose import json_object, object_of, objects, text, thoughts
-from sidecar.dialects.openai_chat import read_event, usage_of
+from sidecar.dialects.openai_facts import read_event, usage_of
 from sidecar.dialects.sse import parse, split
 from sidecar.model.chat import FunctionCall, TokenUsage, ToolCall
 

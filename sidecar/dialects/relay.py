@@ -13,7 +13,7 @@ asked for, and an error event (the caller ends the stream with its own).
 from __future__ import annotations
 
 from sidecar.dialects.loose import MALFORMED
-from sidecar.dialects.openai_chat import DONE, EventFacts, plain_events, read_event
+from sidecar.dialects.openai_facts import DONE, EventFacts, plain_events, read_event
 from sidecar.dialects.sse import MAX_FRAME_BYTES, Framer, parse, split
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.records import Usage

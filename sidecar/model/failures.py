@@ -13,6 +13,8 @@ from types import MappingProxyType
 
 import msgspec
 
+from sidecar.model.topology import Dialect
+
 __all__ = ["POLICY", "Effect", "Failure", "Kind", "Next", "Policy", "UpstreamError"]
 
 
@@ -37,6 +39,7 @@ class Kind(StrEnum):
     DEADLINE = "deadline"
     CLIENT_DEADLINE = "client_deadline"
     CLIENT_GONE = "client_gone"
+    LOSSY = "lossy"
     NO_ROUTE = "no_route"
     NO_TARGET = "no_target"
     INTERNAL = "internal"
@@ -93,6 +96,7 @@ POLICY: Mapping[Kind, Policy] = MappingProxyType(
         Kind.DEADLINE: Policy(_S, Effect.NONE, 504, 70, "timeout_error"),
         Kind.CLIENT_DEADLINE: Policy(_S, Effect.NONE, 504, 70, "timeout_error"),
         Kind.CLIENT_GONE: Policy(_S, Effect.NONE, 499, 100, "client_closed_request"),
+        Kind.LOSSY: Policy(_O, Effect.NONE, 400, 75, "invalid_request_error"),
         Kind.NO_ROUTE: Policy(_S, Effect.NONE, 404, 10, "invalid_request_error"),
         Kind.NO_TARGET: Policy(_S, Effect.NONE, 503, 20, "no_target_available"),
         Kind.INTERNAL: Policy(_S, Effect.NONE, 500, 100, "internal_error"),
@@ -106,6 +110,7 @@ class UpstreamError(msgspec.Struct, frozen=True):
     status: int
     body: bytes
     content_type: str
+    dialect: Dialect = Dialect.OPENAI_CHAT  # that it is written in
 
 
 class Failure(msgspec.Struct, frozen=True):

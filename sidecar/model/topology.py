@@ -34,6 +34,7 @@ __all__ = [
     "Pool",
     "Price",
     "Provider",
+    "Quirk",
     "Route",
     "Snapshot",
     "Target",
@@ -46,15 +47,37 @@ class Dialect(StrEnum):
     """A wire format."""
 
     OPENAI_CHAT = "openai-chat"
+    OPENAI_RESPONSES = "openai-responses"
+    ANTHROPIC_MESSAGES = "anthropic-messages"
+    GEMINI_GENERATE = "gemini-generate"
 
 
 class Operation(StrEnum):
     """What a client asks for; a provider has a path for each that it offers."""
 
     CHAT = "chat"
+    RESPONSES = "responses"
+    MESSAGES = "messages"
+    GENERATE = "generate"
+    STREAM_GENERATE = "stream_generate"  # a path only: a client's streamed GENERATE goes there
     COMPLETIONS = "completions"
     EMBEDDINGS = "embeddings"
+    COUNT_TOKENS = "count_tokens"  # Anthropic's
+    GEMINI_COUNT_TOKENS = "gemini_count_tokens"
+    GEMINI_EMBEDDINGS = "gemini_embeddings"
     MODELS = "models"  # the free list that health checks read
+
+
+class Quirk(StrEnum):
+    """Where a provider, or a kind of its models, differs from its dialect's documentation."""
+
+    MAX_COMPLETION_TOKENS = "max_completion_tokens"  # wants that name; elsewhere `max_tokens` is understood by all
+    REASONING_REFUSES_SAMPLING = "reasoning_refuses_sampling"  # models that reason take no temperature, top_p, ...
+    DEVELOPER_ROLE = "developer_role"  # knows it; elsewhere it is `system`
+    NO_STREAM_OPTIONS = "no_stream_options"  # refuses them; usage comes anyway
+    CACHE_CONTROL = "cache_control"  # an OpenAI chat that takes Anthropic's cache marks (OpenRouter)
+    REASONING_OBJECT = "reasoning_object"  # `reasoning: {...}` and `reasoning_details` (OpenRouter)
+    NO_PREFILL = "no_prefill"  # refuses a conversation that ends with the assistant
 
 
 class AuthScheme(StrEnum):
@@ -132,6 +155,7 @@ class Provider(msgspec.Struct, frozen=True):
     model: str | None = None  # what the provider's bare name means
     models: Mapping[str, ModelFacts] = {}
     reasoning: tuple[str, ...] = ()  # how the names of models begin that are known to reason
+    quirks: frozenset[Quirk] = frozenset()
     tls: Tls = Tls()
     transport: TransportName = TransportName.DIRECT
     trust_env: bool = False

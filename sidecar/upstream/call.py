@@ -18,9 +18,9 @@ from types import MappingProxyType
 import msgspec
 
 from sidecar.dialects.body import splice
-from sidecar.dialects.openai_chat import AnswerFacts, read_answer, stream_of
 from sidecar.dialects.openai_completions import chat_peek, completion_events, completion_of
 from sidecar.dialects.openai_errors import decode_failure
+from sidecar.dialects.openai_facts import AnswerFacts, read_answer, stream_of
 from sidecar.dialects.openai_reading import answer_of
 from sidecar.dialects.relay import Tap
 from sidecar.model.errors import ValidationError

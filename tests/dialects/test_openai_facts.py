@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.dialects.openai_chat import AnswerFacts, read_answer, stream_of
+from sidecar.dialects.openai_facts import AnswerFacts, read_answer, stream_of
 from sidecar.dialects.openai_reading import answer_of, read_message
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.records import Usage
