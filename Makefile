@@ -1,12 +1,15 @@
 # Everything runs from .venv, which is made from the hash-locked requirements.
 #   make demo   set up, then play the story on the embedded provider (no keys, no network)
-#   make test   set up, then run every test
+#   make test   set up, then run every test, on several cores; PYTEST_ARGS="tests/cli -x" narrows it
 #   make check  formatting, lint, types, layers
 #   make bench  what a proxied request costs, as ratios to nginx in the same run
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# One process for each core, but no more than pay: a container may show more cores than it may use.
+# A file stays in one process, since its tests share daemons.
+WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test check bench lock clean setup
 .DEFAULT_GOAL := test
@@ -15,7 +18,7 @@ demo: setup
 	@$(BIN)/sidecar demo
 
 test: setup
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
 
 check: setup
 	@$(BIN)/ruff format --check sidecar tests
