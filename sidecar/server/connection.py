@@ -97,6 +97,11 @@ class Connection(RequestHandler):
         """Whether a request is under way, its body included."""
         return self._request_in_progress or bool(self._messages)
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing was ever asked here."""
+        return not self._request_count
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let it in, unless there are too many."""
         self._crowd.count += 1

@@ -1,8 +1,10 @@
 """One listener that is served, from its first connection to its last; knows nothing of what is answered.
 
 It closes in two steps, for a request must not be lost on the way out. First it stops accepting: whoever
-is connected gets this or one more answer, with `connection: close`. Then, when no request is under way
-or the patience is over, it closes what is left and waits until the last bytes have gone.
+is connected gets this or one more answer, with `connection: close`, and whoever has just connected gets
+a moment to ask: a client may send a request again when an old connection ended under it, but not when a
+new one did. Then, when no request is under way or the patience is over, it closes what is left and waits
+until the last bytes have gone.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from sidecar.server.refusal import Refusals
 __all__ = ["Door", "Hall"]
 
 _LOOK_S = 0.02
+_FIRST_REQUEST_S = 0.5  # from the end of accepting, for those who have yet to ask
 
 
 class Hall:
@@ -84,10 +87,17 @@ class Door:
             connection.leaving = True
 
     async def drained(self, timeout_s: float) -> None:
-        """Wait until no request is under way, but not longer than that."""
-        until = monotonic() + timeout_s
-        while self.busy and monotonic() < until:  # noqa: ASYNC110 - an event per request would cost every request
+        """Wait until no request is under way, nor about to come, but not longer than that."""
+        now = monotonic()
+        until, moment = now + timeout_s, now + min(timeout_s, _FIRST_REQUEST_S)
+        # An event per request would cost every request.
+        while (self.busy and now < until) or (self._awaited and now < moment):
             await asyncio.sleep(_LOOK_S)
+            now = monotonic()
+
+    @property
+    def _awaited(self) -> bool:
+        return any(connection.silent for connection in self._connections)
 
     async def close(self, timeout_s: float) -> None:
         """Close every connection, once what was written to it has left; after that time, whatever is left."""

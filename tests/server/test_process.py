@@ -185,6 +185,16 @@ async def test_the_last_bytes_of_an_answer_reach_a_client_that_reads_slowly(tmp_
         assert await daemon.wait() == 0
 
 
+async def test_who_has_just_connected_may_still_ask(tmp_path: Path, fake: FakeProvider, via: str) -> None:
+    async with RunningDaemon(tmp_path, config(fake.base_url)) as daemon:
+        async with await RawClient.to(daemon.port if via == "tcp" else daemon.socket) as client:
+            daemon.signal(signal.SIGTERM)
+            await daemon.wait_log("daemon.draining")
+            await asyncio.sleep(0.1)  # every open request has ended long ago
+            assert (await client.ask(head("GET", "/healthz", host=f"localhost:{daemon.port}"))).status == 200
+        assert await daemon.wait() == 0
+
+
 async def test_a_second_signal_leaves_at_once(tmp_path: Path, fake: FakeProvider) -> None:
     fake.script(silence())
     text = config(fake.base_url, drain="{timeout: 60s}")
@@ -246,11 +256,13 @@ async def test_listeners_come_change_and_go_with_an_edit(tmp_path: Path, fake: F
         )
         assert stat.S_IMODE((run / "two").stat().st_mode) == 0o600
         async with await RawClient.to(str(run / "two")) as client:
-            assert (await client.ask(head("GET", "/healthz"))).status == 200
+            assert (await client.ask(head("GET", "/healthz", host=f"localhost:{daemon.port}"))).status == 200
             assert (await daemon.chat())[0] == 200
             await daemon.edit('listen: [{address: "unix:@RUN@/two", mode: "0666"}]\n' + rest)
             assert stat.S_IMODE((run / "two").stat().st_mode) == 0o666
-            assert (await client.ask(head("GET", "/healthz"))).status == 200  # it stayed open
+            assert (
+                await client.ask(head("GET", "/healthz", host=f"localhost:{daemon.port}"))
+            ).status == 200  # it stayed open
         assert not (run / "one").exists()
         assert daemon.listen == [f"unix:{run}/two"]
 
