@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["AddressError", "base_url", "check_listener", "host_of"]
+__all__ = ["AddressError", "base_url", "check_listener", "host_of", "is_loopback"]
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?", re.ASCII)
 _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@/%-]*", re.ASCII)
@@ -51,11 +51,15 @@ def host_of(url: str) -> str | None:
     return urlsplit(url).hostname
 
 
-def check_listener(text: str) -> None:
-    """See that the text is a place to listen at: `host:port` on this machine alone, or `unix:/path`.
+def check_listener(text: str, *, authenticated: bool = False) -> None:
+    """See that the text is a place to listen at: `host:port`, or `unix:/path`.
+
+    Args:
+        text: As the file has it.
+        authenticated: Only who shows a token is answered there, so that other machines may reach it.
 
     Raises:
-        AddressError: When it is neither.
+        AddressError: When it is neither, or can be reached by those who should not.
     """
     if text.startswith("unix:"):
         if not text.removeprefix("unix:").startswith("/") or "\0" in text:
@@ -64,14 +68,35 @@ def check_listener(text: str) -> None:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise AddressError('expected "host:port" or "unix:/path"')
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    bare = _bare(host)
     if not bare or not _is_host(bare) or (":" in bare) != (bare != host):
         raise AddressError('expected "host:port" or "unix:/path"; an IPv6 address goes in brackets: "[::1]:4141"')
-    if not _is_loopback(bare):
+    if is_loopback(text):
+        return
+    if not authenticated:
         raise AddressError(
-            f"{text} can be reached from other machines, and there is no authentication for that; "
-            "use 127.0.0.1, [::1] or a Unix socket"
+            f"{text} can be reached from other machines, so who may use it must show a token: add "
+            "auth: {token_file: /path}; or use 127.0.0.1, [::1] or a Unix socket"
         )
+    if not _is_number(bare):
+        raise AddressError("the host must be an address of this machine in numbers, such as 10.0.0.5, or 0.0.0.0")
+
+
+def is_loopback(listener: str) -> bool:
+    """Whether only this machine reaches a `host:port`."""
+    return _is_loopback(_bare(listener.rpartition(":")[0]))
+
+
+def _bare(host: str) -> str:
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _split(text: str) -> SplitResult:

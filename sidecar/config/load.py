@@ -12,18 +12,18 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import UNSET
 
-from sidecar.config.addresses import AddressError, check_listener
 from sidecar.config.decode import Decoder
+from sidecar.config.listeners import compile_admin, compile_listens, compile_metrics, tokens_of
 from sidecar.config.overlay import overlay
 from sidecar.config.presets import PRESETS, Preset
-from sidecar.config.problems import Place, Problems, child, item
+from sidecar.config.problems import Place, Problems, child
 from sidecar.config.providers import compile_providers
 from sidecar.config.references import Lookup
 from sidecar.config.routes import compile_attempts, compile_routes, compile_stream, compile_timeouts
-from sidecar.config.schema import ConfigKeys, ListenKeys
+from sidecar.config.schema import ConfigKeys
 from sidecar.config.tree import Entries, Node, Scalar, YamlError, read
 from sidecar.model.secret import Secret
-from sidecar.model.settings import DrainSettings, LimitSettings, ListenSettings, LogSettings, Settings, Wire
+from sidecar.model.settings import DrainSettings, LimitSettings, LogSettings, Settings, Wire
 from sidecar.model.topology import Provider, Snapshot
 
 __all__ = ["Source", "load"]
@@ -60,7 +60,7 @@ def load(
     stream = compile_stream(config)
     providers = compile_providers(config, presets, lookup, problems)
     routes = compile_routes(config, providers, problems, timeouts=timeouts, attempts=attempts, stream=stream)
-    settings = _settings(config, problems)
+    settings = _settings(config, lookup, problems)
     if not routes and not providers:
         problems.warn("routes", "there are none; nothing can be answered")
     problems.check([source.name for source in sources])
@@ -75,7 +75,7 @@ def load(
         source=", ".join(source.name for source in sources),
         digest=_digest(sources),
         warnings=tuple(problems.warnings),
-        secrets=frozenset(decoder.secrets) | _secrets(providers),
+        secrets=frozenset(decoder.secrets) | _secrets(providers) | _tokens(settings),
         files=tuple(decoder.files),
     )
 
@@ -129,9 +129,10 @@ def _united(path: str, first: Entries, second: Entries, problems: Problems) -> E
     return Entries(first.place, (*first.pairs, *added))
 
 
-def _settings(config: ConfigKeys, problems: Problems) -> Settings:
+def _settings(config: ConfigKeys, lookup: Lookup, problems: Problems) -> Settings:
     settings = Settings(
-        admin=_admin(config, problems),
+        admin=None if config.admin is UNSET else compile_admin(config.admin, lookup, problems),
+        metrics=None if config.metrics is UNSET else compile_metrics(config.metrics, lookup, problems),
         log=overlay(LogSettings(), config.log),
         drain=overlay(DrainSettings(), config.drain),
         limits=overlay(LimitSettings(), config.limits),
@@ -139,37 +140,12 @@ def _settings(config: ConfigKeys, problems: Problems) -> Settings:
     )
     if config.listen is UNSET:
         return settings
-    listen = tuple(_listener(keys, item("listen", index), problems) for index, keys in enumerate(config.listen))
-    if not listen:
-        problems.add("listen", "expected at least one address")
-    addresses = [listening.address for listening in listen]
-    for index, address in enumerate(addresses):
-        if address in addresses[:index]:
-            problems.add(item("listen", index), f"{address} is listed twice")
-    return msgspec.structs.replace(settings, listen=listen)
+    return msgspec.structs.replace(settings, listen=compile_listens(config.listen, lookup, problems))
 
 
-def _listener(keys: str | ListenKeys, path: str, problems: Problems) -> ListenSettings:
-    address = keys if isinstance(keys, str) else keys.address
-    try:
-        check_listener(address)
-    except AddressError as error:
-        problems.add(path if isinstance(keys, str) else child(path, "address"), str(error))
-    return ListenSettings(address) if isinstance(keys, str) else overlay(ListenSettings(address), keys)
-
-
-def _admin(config: ConfigKeys, problems: Problems) -> ListenSettings | None:
-    if config.admin is UNSET:
-        return None
-    address = config.admin.listen
-    try:
-        check_listener(address)
-    except AddressError as error:
-        problems.add("admin.listen", str(error))
-    else:
-        if not address.startswith("unix:"):
-            problems.add("admin.listen", "the admin plane listens on a Unix socket only: unix:/path")
-    return overlay(ListenSettings(address, mode=0o600), config.admin)
+def _tokens(settings: Settings) -> frozenset[Secret]:
+    listeners = (*settings.listen, settings.admin, settings.metrics)
+    return frozenset(token for listener in listeners for token in tokens_of(listener))
 
 
 def _secrets(providers: Mapping[str, Provider]) -> frozenset[Secret]:

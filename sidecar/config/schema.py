@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta
 
+from sidecar.config.listeners import AdminKeys, ListenKeys, MetricsKeys
 from sidecar.config.values import (
     P95,
     Amount,
@@ -23,7 +24,6 @@ from sidecar.config.values import (
     Auto,
     Count,
     Duration,
-    FileMode,
     Maybe,
     Off,
     Percent,
@@ -46,7 +46,6 @@ __all__ = [
     "HealthKeys",
     "HedgeKeys",
     "LimitKeys",
-    "ListenKeys",
     "ModelKeys",
     "OptionKeys",
     "ParamKeys",
@@ -378,35 +377,6 @@ class RouteKeys(StreamKeys, frozen=True, kw_only=True):
     fallback_on: Annotated[Maybe[list[Fallback]], doc("As `fallback_on`, for this route.")] = UNSET
 
 
-class ListenKeys(Section, frozen=True):
-    """One listener."""
-
-    defaults = (settings.ListenSettings,)
-
-    address: Annotated[str, doc("`host:port` or `unix:/path`.")]
-    mode: Annotated[Maybe[FileMode], doc("Permissions of a Unix socket, in quotes.")] = UNSET
-    group: Annotated[Maybe[str], doc("The group that owns a Unix socket.")] = UNSET
-    allowed_hosts: Annotated[
-        Maybe[list[str]], doc("Host headers that are accepted beside localhost and its addresses.")
-    ] = UNSET
-    allowed_origins: Annotated[Maybe[list[str]], doc("Web origins whose requests are accepted.")] = UNSET
-
-
-class AdminKeys(Section, frozen=True):
-    """The admin plane's own listener."""
-
-    defaults = (settings.ListenSettings,)
-
-    listen: Annotated[str, doc("`unix:/path`; only its owner may connect unless `mode` says otherwise.")]
-    mode: Annotated[
-        Maybe[FileMode],
-        Meta(description="Permissions of the socket, in quotes.", extra_json_schema={"default": "0600"}),
-    ] = UNSET
-    group: Annotated[Maybe[str], doc("The group that owns the socket.")] = UNSET
-    allowed_hosts: Annotated[Maybe[list[str]], doc("As for `listen`.")] = UNSET
-    allowed_origins: Annotated[Maybe[list[str]], doc("As for `listen`.")] = UNSET
-
-
 class LogKeys(Section, frozen=True):
     """Where log lines go and which."""
 
@@ -450,6 +420,9 @@ class ConfigKeys(StreamKeys, frozen=True):
     ] = UNSET
     admin: Annotated[
         Maybe[AdminKeys], doc("Where operators connect. Default: a socket in the user's runtime directory.")
+    ] = UNSET
+    metrics: Annotated[
+        Maybe[MetricsKeys], doc("Where Prometheus connects. Default: nowhere; the admin plane has `/metrics` too.")
     ] = UNSET
     providers: Annotated[Maybe[dict[str, ProviderKeys]], doc("Accounts, by a name of your choice.")] = UNSET
     routes: Annotated[

@@ -9,7 +9,10 @@ from enum import StrEnum
 
 import msgspec
 
+from sidecar.model.secret import Secret
+
 __all__ = [
+    "DEFAULT_LISTEN",
     "AttemptSettings",
     "AutoLimit",
     "Balance",
@@ -23,6 +26,7 @@ __all__ = [
     "HedgeSettings",
     "HoldSettings",
     "LimitSettings",
+    "ListenAuth",
     "ListenSettings",
     "LogSettings",
     "OpenTime",
@@ -203,12 +207,22 @@ class HealthSettings(msgspec.Struct, frozen=True):
     completions_per_day: int = 100  # of mode `completion`: each costs a token; then only a connection is tried
 
 
+class ListenAuth(msgspec.Struct, frozen=True):
+    """What a client must show."""
+
+    token_file: str = ""
+    tokens: tuple[Secret, ...] = ()  # what the file held when the config was loaded; any of them will do
+
+
 class ListenSettings(msgspec.Struct, frozen=True):
     """One listener: `host:port` or `unix:/path`."""
 
     address: str
     mode: int = 0o660  # of a Unix socket
     group: str | None = None
+    owner: str | None = None
+    allow_uids: tuple[int, ...] | None = None  # of a Unix socket: who may ask; None: whoever can connect
+    auth: ListenAuth | None = None  # None: nothing has to be shown
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
 
@@ -239,11 +253,15 @@ class LimitSettings(msgspec.Struct, frozen=True):
     keepalive_s: float = 75.0
 
 
+DEFAULT_LISTEN = (ListenSettings("127.0.0.1:4141"),)  # this very value, where the config does not say
+
+
 class Settings(msgspec.Struct, frozen=True):
     """What belongs to the daemon rather than to a provider or a route."""
 
-    listen: tuple[ListenSettings, ...] = (ListenSettings("127.0.0.1:4141"),)
+    listen: tuple[ListenSettings, ...] = DEFAULT_LISTEN
     admin: ListenSettings | None = None  # None: the default place, found by `sources`
+    metrics: ListenSettings | None = None  # None: on the admin plane only
     log: LogSettings = LogSettings()
     drain: DrainSettings = DrainSettings()
     limits: LimitSettings = LimitSettings()

@@ -18,6 +18,7 @@ from sidecar.model.settings import (
     HealthMode,
     HedgeSettings,
     HoldSettings,
+    ListenAuth,
     ListenSettings,
     Rescue,
     Settings,
@@ -192,7 +193,7 @@ wire: plain
     ).settings
     assert settings.listen == (
         ListenSettings("[::1]:4141"),
-        ListenSettings("unix:/run/s.sock", 0o666, "app", ("x.test",)),
+        ListenSettings("unix:/run/s.sock", 0o666, "app", allowed_hosts=("x.test",)),
     )
     assert settings.admin == ListenSettings("unix:/run/a.sock", mode=0o600)
     assert (settings.log.level, settings.log.output, settings.log.format) == ("debug", "/var/log/s", "console")
@@ -393,9 +394,66 @@ def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(problems, given
 def test_only_this_machine_is_listened_to(problems, address):
     (told,) = problems(f'listen: [{{address: "{address}"}}]')
     assert told == (
-        f"sidecar.yaml:1:20: listen[0].address: {address} can be reached from other machines, and there is no "
-        "authentication for that; use 127.0.0.1, [::1] or a Unix socket"
+        f"sidecar.yaml:1:20: listen[0].address: {address} can be reached from other machines, so who may use it must "
+        "show a token: add auth: {token_file: /path}; or use 127.0.0.1, [::1] or a Unix socket"
     )
+    (told,) = problems(f'metrics: {{listen: "{address}"}}')
+    assert "must show a token" in told
+
+
+TOKENS = {"/t": "# of the app\nfirst-token-of-the-app\n\n  second-token-of-the-app  \n"}
+
+
+def test_other_machines_may_use_what_asks_for_a_token(snapshot):
+    made = snapshot('listen: [{address: "0.0.0.0:4141", auth: {token_file: /t}}]', files=TOKENS)
+    tokens = (Secret("first-token-of-the-app"), Secret("second-token-of-the-app"))
+    assert made.settings.listen[0].auth == ListenAuth("/t", tokens)
+    assert made.secrets == frozenset(tokens)
+    assert made.warnings == ("routes: there are none; nothing can be answered",)
+    assert snapshot('admin: {listen: "127.0.0.1:1", auth: {token_file: /t}}', files=TOKENS).settings.admin.auth
+    assert snapshot('metrics: {listen: "10.1.1.1:1", auth: {token_file: /t}}', files=TOKENS).settings.metrics.auth
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("\n# none\n", "/t holds no token"),
+        ("a token with-spaces", "/t:1: a token is printable ASCII without spaces"),
+        ("good-enough-token\n\x00-is-no-token-at-all", "/t:2: a token is printable ASCII without spaces"),
+        (None, "no such file"),
+    ],
+)
+def test_tokens_that_are_none(problems, text, said):
+    config = 'listen: [{address: "127.0.0.1:4141", auth: {token_file: /t}}]'
+    (told,) = problems(config, files={} if text is None else {"/t": text})
+    assert told.startswith("sidecar.yaml:1:")
+    assert "listen[0].auth.token_file" in told
+    assert said in told
+    assert "spaces-" not in told
+
+
+def test_a_token_that_is_easy_to_guess_is_warned_of_and_not_shown(snapshot):
+    made = snapshot('listen: [{address: "127.0.0.1:4141", auth: {token_file: /t}}]', files={"/t": "hunter2"})
+    assert any("/t:1: shorter than 16 characters" in warning for warning in made.warnings)
+    assert not any("hunter2" in warning for warning in made.warnings)
+
+
+@pytest.mark.parametrize("key", ["mode: '0600'", "group: app", "owner: app", "allow_uids: [0]"])
+def test_what_only_a_unix_socket_has_is_refused_elsewhere(problems, key):
+    (told,) = problems(f'listen: [{{address: "127.0.0.1:1", {key}}}]')
+    assert f"listen[0].{key.partition(':')[0]}: only a Unix socket has it" in told
+
+
+def test_the_admin_plane_over_tcp_asks_for_a_token(problems):
+    (told,) = problems('admin: {listen: "127.0.0.1:1"}')
+    assert "admin.listen: every process of this machine can reach it: add auth, or use unix:/path" in told
+
+
+def test_nobody_is_not_a_list_of_uids(problems, snapshot):
+    (told,) = problems("listen: [{address: unix:/s, allow_uids: []}]")
+    assert "names nobody" in told
+    made = snapshot("listen: [{address: unix:/s, allow_uids: [0, 1000], owner: app}]")
+    assert (made.settings.listen[0].allow_uids, made.settings.listen[0].owner) == ((0, 1000), "app")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "127.8.8.8:1", "[::1]:4141", "localhost:4141", "unix:/s"])
