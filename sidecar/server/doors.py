@@ -3,6 +3,10 @@
 A change is a transaction: what is new is bound first, and only when that has worked the rest follows
 (`prepare`, then `commit` or `abandon`). A listener that stays keeps its socket and its connections, and
 is only guarded anew. One that goes stops accepting; its requests go on to their end.
+
+Sockets that the service manager has bound are always open: the config can say how to guard them, by
+naming their address, but not close them. When there are some, what the config does not say is not bound:
+its default is for those who have nothing else.
 """
 
 from __future__ import annotations
@@ -15,11 +19,11 @@ from aiohttp import web
 
 from sidecar.manager import LLMManager
 from sidecar.model.errors import ConfigurationError
-from sidecar.model.settings import ListenSettings
+from sidecar.model.settings import DEFAULT_LISTEN, ListenSettings
 from sidecar.server.data_plane import DataPlane
 from sidecar.server.door import Door, Hall
 from sidecar.server.guard import Guard
-from sidecar.server.listen import Listener, bind, is_tcp
+from sidecar.server.listen import Listener, bind, is_tcp, numeric
 
 __all__ = ["Change", "Doors", "guard_of"]
 
@@ -62,11 +66,13 @@ class Doors:
     Args:
         manager: Answers the calls.
         hall: What all doors share.
+        inherited: What the service manager has bound; owned from now on.
     """
 
-    def __init__(self, manager: LLMManager, hall: Hall) -> None:
+    def __init__(self, manager: LLMManager, hall: Hall, inherited: Iterable[Listener] = ()) -> None:
         self._manager = manager
         self._hall = hall
+        self._inherited = {listener.address: listener for listener in inherited}
         self._doors: dict[str, _DataDoor] = {}
         self._leaving: dict[_DataDoor, asyncio.Task[None]] = {}
 
@@ -83,28 +89,43 @@ class Doors:
         """
         change = Change()
         try:
-            for settings in listens:
+            for settings in self._wanted(tuple(listens)):
                 self._prepare(change, settings)
         except ConfigurationError:
             self.abandon(change)
             raise
         return change
 
+    def _wanted(self, listens: tuple[ListenSettings, ...]) -> list[ListenSettings]:
+        """What is to be open: all that was handed over, and what the config says."""
+        if self._inherited and listens is DEFAULT_LISTEN:
+            listens = ()
+        said = {numeric(settings.address) for settings in listens}
+        return [*(ListenSettings(address) for address in self._inherited if address not in said), *listens]
+
     def _prepare(self, change: Change, settings: ListenSettings) -> None:
-        address = settings.address
+        address = numeric(settings.address)
         if address in change.new or address in change.stay:
             raise ConfigurationError(f"listen: {address} is named twice; remove one of the two")
         if address not in self._doors:
-            change.new[address] = bind(settings)
+            change.new[address] = self._bound(settings)
             return
         listener = self._doors[address].listener
         change.stay[address] = listener.settings
         listener.change(settings)
 
+    def _bound(self, settings: ListenSettings) -> Listener:
+        listener = self._inherited.get(numeric(settings.address))
+        if listener is None:
+            return bind(settings)
+        listener.change(settings)
+        return listener
+
     def abandon(self, change: Change) -> None:
         """Give back what `prepare` bound, and what it changed."""
         for listener in change.new.values():
-            listener.close()
+            if listener not in self._inherited.values():
+                listener.close()
         for address, before in change.stay.items():
             with suppress(ConfigurationError):  # the file is gone: there is nothing to put back
                 self._doors[address].listener.change(before)

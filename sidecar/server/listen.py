@@ -1,4 +1,4 @@
-"""Binds the addresses of the config and serves on them: TCP on loopback, and Unix sockets done right.
+"""Binds the addresses of the config: TCP on loopback, and Unix sockets done right.
 
 asyncio, uvloop and aiohttp silently take over the path of a live daemon's socket and leave its mode to
 the umask. So a path is locked and tried by a connection before it is bound, a stale file is removed, the
@@ -19,15 +19,20 @@ from pathlib import Path
 from sidecar.model.errors import ConfigurationError
 from sidecar.model.settings import ListenSettings
 
-__all__ = ["BACKLOG", "Listener", "bind", "is_tcp"]
+__all__ = ["BACKLOG", "Listener", "bind", "is_tcp", "numeric"]
 
 BACKLOG = 4096
 
 
 class Listener:
-    """One bound socket; `close` gives its address back.
+    """One bound socket; `close` gives its address back, if it was we who bound it.
 
     `port` is 0 of a Unix socket; `address` is how people write it.
+
+    Args:
+        settings: Of its address.
+        sock: Listens.
+        lock: On the path of a Unix socket that we bound; the path is ours to change and to remove.
     """
 
     def __init__(self, settings: ListenSettings, sock: socket.socket, lock: int | None = None) -> None:
@@ -38,16 +43,17 @@ class Listener:
         self._inode = _inode(self._path) if self._path else None
         host: str
         self.port: int
-        host, self.port = ("", 0) if self._path is not None else sock.getsockname()[:2]
+        host, self.port = sock.getsockname()[:2] if is_tcp(settings) else ("", 0)
         bound = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
-        self.address = settings.address if self._path is not None else bound  # with the port that was really bound
+        self.address = bound if is_tcp(settings) else settings.address  # with the port that was really bound
 
     def change(self, settings: ListenSettings) -> None:
         """Take over other settings of the same address: a Unix socket's file gets their mode and group.
 
         Raises:
-            ConfigurationError: When that cannot be done; the settings are not taken over.
+            ConfigurationError: When that cannot, or must not, be done; the settings are not taken over.
         """
+        _check_reach(settings)
         if self._path is not None:
             _own(self._path, settings)
         self.settings = settings
@@ -68,6 +74,31 @@ def is_tcp(settings: ListenSettings) -> bool:
     return not settings.address.startswith("unix:")
 
 
+def numeric(address: str) -> str:
+    """The address with `localhost` as the number that it is bound as: what two addresses are compared by."""
+    return address.replace("localhost:", "127.0.0.1:", 1) if address.startswith("localhost:") else address
+
+
+def _check_reach(settings: ListenSettings) -> None:
+    """See that nobody can use the address who should not.
+
+    Raises:
+        ConfigurationError: When other machines can, without showing anything.
+    """
+    if settings.auth is not None or not is_tcp(settings):
+        return
+    if not ipaddress.ip_address(_endpoint(settings)[0]).is_loopback:
+        raise ConfigurationError(
+            f"listen: {settings.address} can be reached from other machines, so who may use it must show a token: "
+            "add auth: {token_file: /path}; or use 127.0.0.1, [::1] or a Unix socket"
+        )
+
+
+def _endpoint(settings: ListenSettings) -> tuple[str, int]:
+    host, _, port = numeric(settings.address).rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def bind(settings: ListenSettings) -> Listener:
     """A socket that listens.
 
@@ -78,19 +109,12 @@ def bind(settings: ListenSettings) -> Listener:
 
 
 def _bind_tcp(settings: ListenSettings) -> Listener:
-    host, _, port = settings.address.rpartition(":")
-    host = host.strip("[]")
-    if host == "localhost":
-        host = "127.0.0.1"
-    if not ipaddress.ip_address(host).is_loopback:
-        raise ConfigurationError(
-            f"listen: {settings.address} can be reached from other machines, and there is no authentication for that; "
-            "use 127.0.0.1, [::1] or a Unix socket"
-        )
+    _check_reach(settings)
+    host, port = _endpoint(settings)
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, int(port)))
+        sock.bind((host, port))
         sock.listen(BACKLOG)
         sock.setblocking(False)
     except OSError as error:
