@@ -33,6 +33,7 @@ _NOTHING = Needs()
 _ASK_TO_REASON = frozenset({"reasoning_effort", "reasoning", "thinking"})
 _NO_REASONING = _EMPTY | {b'"none"'}
 _MAX_SHOWN = 60  # bytes of a wrong value
+_FITS_BYTES = 8 * 1024  # a body that any model takes
 
 
 class _StreamOptions(msgspec.Struct):
@@ -85,8 +86,9 @@ def _wants_usage(fields: _Fields) -> bool:
 
 
 def _needs(body: bytes, fields: _Fields, operation: Operation) -> Needs:
+    size = len(body) if len(body) > _FITS_BYTES else 0
     if operation is not Operation.CHAT:
-        return _NOTHING
+        return Needs(input_bytes=size) if size else _NOTHING
     messages = fields.get("messages")
     if messages is None:
         raise _invalid('"messages" is missing', "messages")
@@ -96,7 +98,7 @@ def _needs(body: bytes, fields: _Fields, operation: Operation) -> Needs:
     # From the right, where CPython's search is twice as fast in a long body.
     images = body.rfind(b'"image_url"') >= 0
     reasoning = any(bytes(fields[name]) not in _NO_REASONING for name in _ASK_TO_REASON.intersection(fields))
-    return Needs(tools, images, reasoning) if tools or images or reasoning else _NOTHING
+    return Needs(tools, images, reasoning, size) if tools or images or reasoning or size else _NOTHING
 
 
 def splice(peek: Peek, model: str, params: Params, *, add_usage: bool) -> bytes:

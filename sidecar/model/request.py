@@ -10,6 +10,9 @@ from sidecar.model.topology import Dialect, Operation
 
 __all__ = ["Call", "ClientLimits", "Needs", "Peek"]
 
+# In the spelling of any dialect: what stands beside bytes that are no text, and cost tokens of their own.
+_MEDIA = (b";base64,", b'"base64"', b'"file_data"', b'"image_url"', b'"input_audio"', b'"inlineData"', b'"inline_data"')
+
 
 class Needs(msgspec.Struct, frozen=True):
     """What a target must be able to do for this request."""
@@ -17,6 +20,7 @@ class Needs(msgspec.Struct, frozen=True):
     tools: bool = False
     images: bool = False
     reasoning: bool = False
+    input_bytes: int = 0  # of a body so large that it may not fit a model; 0 for any other
 
 
 class ClientLimits(msgspec.Struct, frozen=True):
@@ -34,6 +38,11 @@ class Peek(msgspec.Struct, frozen=True):
     stream: bool = False
     wants_usage: bool = False  # a stream's client asked for the usage chunk itself
     needs: Needs = Needs()
+
+    @property
+    def holds_media(self) -> bool:
+        """Whether some of it may be no text; reads all of it, so ask only where much depends on it."""
+        return any(mark in raw for raw in map(bytes, self.fields.values()) for mark in _MEDIA)
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -12,7 +12,8 @@ No target is chosen twice; whether one is asked again is decided by `failover`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from sidecar.model.failures import POLICY, Failure, Kind
 from sidecar.model.records import Selection
@@ -28,8 +29,11 @@ __all__ = ["Choice", "Plan", "drained", "unfit"]
 _READY = AdminState.READY
 _COMPLETIONS, _EMBEDDINGS = Operation.COMPLETIONS, Operation.EMBEDDINGS
 _PRIMARY, _FALLBACK = Selection.PRIMARY, Selection.FALLBACK
+_NONE: Mapping[str, str] = MappingProxyType({})
 _SHOWN_MAX = 8  # targets named in a message
 _SHOWN_CHARS_MAX = 100
+_BYTES_PER_TOKEN = 4  # of ordinary text
+_BYTES_PER_TOKEN_MAX = 8  # more than any ordinary text has: what exceeds a context by it does not fit
 
 
 class Choice:
@@ -53,6 +57,7 @@ class Plan:
         "_chain",
         "_is_particular",
         "_outgrown",
+        "_overfull",
         "_panicked",
         "_route",
         "_skipped",
@@ -67,7 +72,8 @@ class Plan:
         self._balances = balances
         self._chain = route.chain if call.fallback else route.chain[:1]
         needs = call.peek.needs
-        self._is_particular = needs.tools or needs.images or call.operation is _EMBEDDINGS
+        self._overfull = _overfull(self._chain, call) if needs.input_bytes else _NONE
+        self._is_particular = needs.tools or needs.images or call.operation is _EMBEDDINGS or bool(self._overfull)
         self._panicked = False
         self._outgrown: tuple[Target, ...] = ()  # whose models the request did not fit
         self._tried: tuple[TargetState, ...] = ()
@@ -216,7 +222,8 @@ class Plan:
             return "another embedding model"
         if self._outgrown and any(_is_no_larger(target, than) for than in self._outgrown):
             return "context too small"
-        return unfit(target, call.operation, call.peek.needs)
+        lack = unfit(target, call.operation, call.peek.needs)
+        return self._overfull.get(target.key) if lack is None and self._overfull else lack
 
     # The answer when there is nobody to ask.
 
@@ -245,6 +252,26 @@ class Plan:
         message = f'no target of "{_shown(self._route.name)}" is available: {_listed(reasons)}'
         limited = all(_is_rate_limited(state) for state in states)
         return Failure(Kind.RATE_LIMITED if limited else Kind.NO_TARGET, message, retry_after_s=self.soonest(now))
+
+
+def _overfull(chain: tuple[Pool, ...], call: Call) -> Mapping[str, str]:
+    """By key the targets whose known context is clearly too small, and why; none if no other could do it.
+
+    Text is not counted in tokens here: a target is passed over only if no tokenizer could make the
+    body fit. What comes close is the provider's to say.
+    """
+    size = call.peek.needs.input_bytes
+    targets = [member.target for pool in chain for member in pool.members]
+    known = {target.key: target.provider.facts(target.model).context_tokens for target in targets}
+    overfull = {
+        key: f"context: about {size // _BYTES_PER_TOKEN} of {context} tokens"
+        for key, context in known.items()
+        if context is not None and size > context * _BYTES_PER_TOKEN_MAX
+    }
+    others = (target for target in targets if target.key not in overfull)
+    if not overfull or all(unfit(target, call.operation, call.peek.needs) for target in others):
+        return _NONE
+    return _NONE if call.peek.holds_media else overfull
 
 
 def unfit(target: Target, operation: Operation, needs: Needs) -> str | None:

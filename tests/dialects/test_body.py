@@ -76,6 +76,26 @@ def test_peek_tells_what_a_target_must_be_able_to_do(fields: dict[str, Any], nee
     assert peek(body(**fields), Operation.CHAT).needs == needs
 
 
+@pytest.mark.parametrize("operation", [Operation.CHAT, Operation.COMPLETIONS])
+def test_only_a_large_body_is_measured(operation: Operation) -> None:
+    assert peek(body(prompt="x" * 1000), operation).needs == Needs()
+    large = body(prompt="x" * 10_000)
+    assert peek(large, operation).needs == Needs(input_bytes=len(large))
+
+
+@pytest.mark.parametrize(
+    ("content", "holds"),
+    [
+        ("say base64 to me", False),
+        ([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}], True),
+        ([{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}], True),
+        ([{"type": "document", "source": {"type": "base64", "data": "AAAA"}}], True),
+    ],
+)
+def test_what_is_no_text_is_known(content: object, holds: bool) -> None:
+    assert peek(body(messages=[{"role": "user", "content": content}]), Operation.CHAT).holds_media is holds
+
+
 @pytest.mark.parametrize("stream", [None, False])
 def test_null_and_false_are_no_stream(stream: bool | None) -> None:
     found = peek(body(stream=stream, stream_options=None), Operation.CHAT)

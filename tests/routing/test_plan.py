@@ -184,6 +184,51 @@ def test_what_does_not_fit_is_not_sent_to_what_is_known_to_be_no_larger() -> Non
     assert played(world) == ["e/m", "b/m", "a/x", "d/x"]
 
 
+def sized(name: str, context: int | None, **facts: bool) -> Target:
+    return Target(provider(name, models={"x": ModelFacts(context_tokens=context, **facts)}), "x")
+
+
+LONG = Needs(input_bytes=800_001)
+
+
+@pytest.mark.parametrize(
+    ("targets", "needs", "expected"),
+    [
+        ((sized("a", 100_000), sized("b", 200_000)), LONG, "b/x"),
+        ((sized("a", 100_000), sized("b", None)), LONG, "b/x"),
+        ((sized("a", 100_001), sized("b", 200_000)), LONG, "a/x"),  # some text might just fit
+        ((sized("a", 100_000), sized("b", 50_000)), LONG, "a/x"),  # nobody could take it: it is theirs to say
+        ((sized("a", 100_000), sized("b", None, tools=False)), Needs(tools=True, input_bytes=800_001), "a/x"),
+        ((sized("a", 100_000),), LONG, "a/x"),
+    ],
+)
+def test_what_clearly_exceeds_a_known_context_goes_to_a_target_that_could_take_it(
+    targets: tuple[Target, ...], needs: Needs, expected: str
+) -> None:
+    assert played(World(chain(*targets)), needs=needs) == [expected]
+
+
+def test_a_target_passed_over_for_its_context_says_why() -> None:
+    world = World(chain(sized("a", 100_000), sized("b", None)))
+    request = world.request(asked=call(needs=LONG))
+    world.run()
+    assert [(skipped.target.key, skipped.reason) for skipped in request.tried[0].command.skipped] == [
+        ("a/x", "context: about 200000 of 100000 tokens")
+    ]
+
+
+def test_pictures_and_sounds_are_not_measured_by_their_bytes() -> None:
+    said = b'[{"role":"user","content":[{"type":"input_audio","input_audio":{"data":"..."}}]}]'
+    asked = call(needs=LONG)
+    asked = msgspec.structs.replace(
+        asked, peek=msgspec.structs.replace(asked.peek, fields={"messages": msgspec.Raw(said)})
+    )
+    world = World(chain(sized("a", 100_000), sized("b", None)))
+    request = world.request(asked=asked)
+    world.run()
+    assert request.keys == ["a/x"]
+
+
 def test_missing_keys_are_told_without_a_time() -> None:
     world = World(chain(Target(provider("a", auth=Auth(AuthScheme.BEARER, None)), "m")))
     request = world.request()
