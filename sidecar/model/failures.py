@@ -21,6 +21,8 @@ __all__ = ["POLICY", "Effect", "Failure", "Kind", "Next", "Policy", "UpstreamErr
 class Kind(StrEnum):
     """The failure kinds; the names are those of the log."""
 
+    __hash__ = str.__hash__  # a key of tables on the hot path, where the hash of Enum would cost a call
+
     INVALID_REQUEST = "invalid_request"
     CONTENT_POLICY = "content_policy"
     CONTEXT_LENGTH = "context_length"

@@ -16,6 +16,8 @@ __all__ = ["AttemptRecord", "Outcome", "RequestRecord", "Selection", "Usage"]
 class Outcome(StrEnum):
     """What an attempt came to."""
 
+    __hash__ = str.__hash__  # a key of tables on the hot path, where the hash of Enum would cost a call
+
     OK = "ok"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -26,6 +28,8 @@ class Outcome(StrEnum):
 
 class Selection(StrEnum):
     """Why a target was tried."""
+
+    __hash__ = str.__hash__  # a key of tables on the hot path, where the hash of Enum would cost a call
 
     PRIMARY = "primary"
     FALLBACK = "fallback"

@@ -46,6 +46,8 @@ __all__ = [
 class Dialect(StrEnum):
     """A wire format."""
 
+    __hash__ = str.__hash__  # a key of tables on the hot path, where the hash of Enum would cost a call
+
     OPENAI_CHAT = "openai-chat"
     OPENAI_RESPONSES = "openai-responses"
     ANTHROPIC_MESSAGES = "anthropic-messages"
@@ -54,6 +56,8 @@ class Dialect(StrEnum):
 
 class Operation(StrEnum):
     """What a client asks for; a provider has a path for each that it offers."""
+
+    __hash__ = str.__hash__  # a key of tables on the hot path, where the hash of Enum would cost a call
 
     CHAT = "chat"
     RESPONSES = "responses"

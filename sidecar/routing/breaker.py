@@ -49,6 +49,8 @@ __all__ = [
 class BreakerState(StrEnum):
     """What the outcomes of attempts have made of a target."""
 
+    __hash__ = str.__hash__  # a key of tables on the hot path, where the hash of Enum would cost a call
+
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"
@@ -61,6 +63,8 @@ IN_USE = frozenset({BreakerState.CLOSED, BreakerState.SLOW_START})
 
 class BreakerEvent(StrEnum):
     """What can happen to a breaker."""
+
+    __hash__ = str.__hash__  # a key of tables on the hot path, where the hash of Enum would cost a call
 
     SUCCESS = "success"
     FAILURE = "failure"
