@@ -6,5 +6,7 @@
 `lookup`         what `${NAME}`, `${file:/path}` and `${credential:name}` stand for
 `ollama`         the one that may run on this machine
 `configuration`  all of it together: a snapshot on demand
+`last_good`      the last config that was in force, kept over a restart
+`start`          which config a daemon begins with
 `watch`          says when the content of watched files has changed; `hints` are its events
 """

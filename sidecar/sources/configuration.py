@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Self
+from typing import NamedTuple, Self
 
 from msgspec.structs import replace
 
@@ -24,9 +24,16 @@ from sidecar.sources import files
 from sidecar.sources.environment import Environment
 from sidecar.sources.lookup import SystemLookup
 from sidecar.sources.ollama import find_ollama
-from sidecar.sources.places import Place, find
+from sidecar.sources.places import Place, find, named
 
-__all__ = ["ConfigurationManager"]
+__all__ = ["ConfigurationManager", "Written"]
+
+
+class Written(NamedTuple):
+    """A config's texts as they are written, references unresolved."""
+
+    sources: tuple[Source, ...]
+    directory: str  # what relative paths in them are relative to
 
 
 class ConfigurationManager:
@@ -51,6 +58,8 @@ class ConfigurationManager:
         self._text: str | None = None
         self._place: Place | None = None
         self._fingerprints: Mapping[str, str | None] = {}
+        self._written: Written | None = None
+        self.initial: Snapshot | None = None  # what a manager begins with; None: what `load` gives
 
     @classmethod
     def from_text(cls, yaml: str, *, environ: Mapping[str, str] | None = None) -> Self:
@@ -72,6 +81,11 @@ class ConfigurationManager:
         """The watched paths with what the last load found there; None for what it could not read."""
         return MappingProxyType(self._fingerprints)
 
+    @property
+    def written(self) -> Written | None:
+        """The texts of the last load that succeeded; None before, and when there are none."""
+        return self._written
+
     def load(self, generation: int = 1) -> Snapshot:
         """The snapshot of what is there now.
 
@@ -81,10 +95,26 @@ class ConfigurationManager:
         if self._text is not None:
             source = Source("config", self._text)
             return self._load_sources((source,), os.getcwd(), generation, found={})
-        self._place = self._place or find(self._explicit, self._environment)
+        self._place = self._place or self._find()
         if self._place is None:
             return self._load_environment(generation)
         return self._load_place(self._place, generation)
+
+    def recall(self, written: Written, generation: int = 1) -> Snapshot:
+        """The snapshot of texts that were there once; what a `load` has just read and rejected stays watched.
+
+        Raises:
+            ConfigurationError: They are not right any more: a key may have gone.
+        """
+        return self._load_sources(written.sources, written.directory, generation, found=self._fingerprints)
+
+    def _find(self) -> Place | None:
+        try:
+            return find(self._explicit, self._environment)
+        except ConfigurationError:
+            if (place := named(self._explicit, self._environment)) is not None:
+                self._fingerprints = {place.path: None}  # its coming is news
+            raise
 
     def _load_place(self, place: Place, generation: int) -> Snapshot:
         found: dict[str, str | None] = {place.path: None}
@@ -111,6 +141,7 @@ class ConfigurationManager:
             snapshot = load(sources, lookup, generation=generation, presets=self._presets)
         finally:
             self._fingerprints = {**found, **lookup.fingerprints}
+        self._written = Written(tuple(sources), directory)
         return replace(
             snapshot,
             source="text",

@@ -18,11 +18,11 @@ import msgspec
 
 from sidecar.model.errors import ConfigurationError
 
-__all__ = ["Place", "admin_candidates", "default_admin_path", "find", "make_private_directory"]
+__all__ = ["Place", "admin_candidates", "default_admin_path", "find", "make_private_directory", "named"]
 
 _NAME = "sidecar.yaml"
 _SYSTEM_CONFIG = "/etc/sidecar/sidecar.yaml"
-_SYSTEM_RUNTIME = Path("/run/sidecar")
+_SYSTEM_RUNTIMES = (Path("/run/sidecar/admin"), Path("/run/sidecar"))  # the unit's, and a natural one to name
 _ADMIN = "admin.sock"
 
 
@@ -44,10 +44,12 @@ def find(explicit: str | None, env: Mapping[str, str]) -> Place | None:
     Raises:
         ConfigurationError: The named one is missing.
     """
-    if explicit is not None:
-        return _named(explicit, "--config")
-    if named := env.get("SIDECAR_CONFIG"):
-        return _named(named, "$SIDECAR_CONFIG")
+    if (place := named(explicit, env)) is not None:
+        if not os.path.lexists(place.path):
+            raise ConfigurationError(
+                f"{place.path}: no such file or directory (named by {place.origin}); correct the path"
+            )
+        return place
     for path in _usual_configs(env):
         # A dangling link is something: reading it fails aloud, where skipping it would serve other routes.
         if os.path.lexists(path):
@@ -55,11 +57,13 @@ def find(explicit: str | None, env: Mapping[str, str]) -> Place | None:
     return None
 
 
-def _named(path: str, origin: str) -> Place:
-    place = Place(os.path.abspath(Path(path).expanduser()), origin)
-    if not os.path.lexists(place.path):
-        raise ConfigurationError(f"{place.path}: no such file or directory (named by {origin}); correct the path")
-    return place
+def named(explicit: str | None, env: Mapping[str, str]) -> Place | None:
+    """The place that somebody named, whether or not something is there."""
+    if explicit is not None:
+        return Place(os.path.abspath(Path(explicit).expanduser()), "--config")
+    if path := env.get("SIDECAR_CONFIG"):
+        return Place(os.path.abspath(Path(path).expanduser()), "$SIDECAR_CONFIG")
+    return None
 
 
 def _usual_configs(env: Mapping[str, str]) -> Iterator[Path]:
@@ -76,8 +80,13 @@ def _absolute(env: Mapping[str, str], name: str, default: Path) -> Path:
 
 
 def default_admin_path(env: Mapping[str, str]) -> str:
-    """Where the admin socket is made when the config does not say; the directory may not exist yet."""
-    return str((_runtime_directory(env) or _temporary_directory()) / _ADMIN)
+    """Where the admin socket is made when the config does not say; the directory may not exist yet.
+
+    A service has a runtime directory of its own, if its unit says so.
+    """
+    own = env.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    directory = Path(own) if os.path.isabs(own) else _runtime_directory(env) or _temporary_directory()
+    return str(directory / _ADMIN)
 
 
 def admin_candidates(env: Mapping[str, str]) -> tuple[str, ...]:
@@ -89,7 +98,7 @@ def admin_candidates(env: Mapping[str, str]) -> tuple[str, ...]:
     if named := env.get("SIDECAR_ADMIN"):
         return (named,)
     runtime, temporary = _runtime_directory(env), _temporary_directory()
-    usual = (runtime, temporary if _is_private(temporary) else None, _SYSTEM_RUNTIME)
+    usual = (runtime, temporary if _is_private(temporary) else None, *_SYSTEM_RUNTIMES)
     return tuple(str(directory / _ADMIN) for directory in usual if directory)
 
 
