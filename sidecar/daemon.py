@@ -24,7 +24,6 @@ from typing import Any
 
 import msgspec
 import uvloop
-from aiohttp import web
 
 from sidecar import __version__
 from sidecar.manager import LLMManager
@@ -38,10 +37,11 @@ from sidecar.observe.log import open_log
 from sidecar.observe.metrics import Gauge
 from sidecar.reload import Reloader
 from sidecar.server.admin_plane import Daemon as AdminView
-from sidecar.server.admin_plane import admin_application
-from sidecar.server.door import Door, Hall
-from sidecar.server.doors import Doors, guard_of
+from sidecar.server.admin_plane import admin_application, metrics_application
+from sidecar.server.door import Hall
+from sidecar.server.doors import Doors
 from sidecar.server.listen import bind
+from sidecar.server.side_door import SideDoor
 from sidecar.sources.configuration import ConfigurationManager
 from sidecar.sources.places import default_admin_path, make_private_directory
 
@@ -52,7 +52,6 @@ EXIT_CRASH = 70  # EX_SOFTWARE
 _FLUSH_S = 5.0
 _FLOOD_REQUESTS = 200  # under way at once
 _LAST_WORDS_S = 2.0  # for error events to reach their clients
-_FOLLOWERS_S = 0.2  # for those who follow the feed, who would stay for ever
 
 
 def run(config: str | None) -> int:
@@ -107,7 +106,8 @@ class Daemon:
         self._reloader = Reloader(manager, self._take_over)
         self._stopping = asyncio.Event()
         self._leaving = asyncio.Event()  # a second signal: now
-        self._admin_address = ""
+        self._admin: SideDoor | None = None
+        self._metrics: SideDoor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
@@ -121,7 +121,7 @@ class Daemon:
         manager.metrics.gauges = self._gauges
         try:
             await self._doors.commit(self._doors.prepare(manager.snapshot.settings.listen), linger_s=0)
-            async with self._admin_plane():
+            async with self._side_doors():
                 gc.collect()
                 gc.freeze()  # what start-up made lives as long as the process
                 self._say_started()
@@ -169,29 +169,29 @@ class Daemon:
             self._doors.abandon(change)
             raise
         self._manager.log.level = snapshot.settings.log.level
+        for door, settings in ((self._admin, snapshot.settings.admin), (self._metrics, snapshot.settings.metrics)):
+            if door is not None and (waits := door.guard_anew(settings)) is not None:
+                self._manager.log.event("warning", "config.warned", warning=waits)
         await self._doors.commit(change, linger_s=snapshot.settings.drain.timeout_s)
 
     @contextlib.asynccontextmanager
-    async def _admin_plane(self) -> AsyncIterator[None]:
-        settings = self._manager.snapshot.settings.admin
-        if settings is None:
-            path = default_admin_path(self._environ)
-            make_private_directory(os.path.dirname(path))
-            settings = ListenSettings(f"unix:{path}", mode=0o600)
-        listener = bind(settings)
-        self._admin_address = listener.address
-        view = AdminView(self._manager, status=self.status, reload=self._reload, drain=self.stop)
-        application = admin_application(view, guard_of(settings, listener.port))
-        runner = web.AppRunner(application, access_log=None, handler_cancellation=True)
-        await runner.setup()
-        assert runner.server is not None
-        door = Door(listener, runner.server, self._hall)
-        try:
-            await door.open()
+    async def _side_doors(self) -> AsyncIterator[None]:
+        manager, settings = self._manager, self._manager.snapshot.settings
+        view = AdminView(manager, status=self.status, reload=self._reload, drain=self.stop)
+        self._admin = SideDoor(bind(settings.admin or self._default_admin()), manager)
+        async with contextlib.AsyncExitStack() as doors:
+            await doors.enter_async_context(self._admin.serving(lambda guard: admin_application(view, guard)))
+            if settings.metrics is not None:
+                self._metrics = SideDoor(bind(settings.metrics), manager)
+                await doors.enter_async_context(
+                    self._metrics.serving(lambda guard: metrics_application(manager, guard))
+                )
             yield
-        finally:
-            await door.close(_FOLLOWERS_S)
-            await runner.cleanup()
+
+    def _default_admin(self) -> ListenSettings:
+        path = default_admin_path(self._environ)
+        make_private_directory(os.path.dirname(path))
+        return ListenSettings(f"unix:{path}", mode=0o600)
 
     async def _reload(self) -> dict[str, Any]:
         result: dict[str, Any] = msgspec.to_builtins(await self._reloader.reload())
@@ -206,7 +206,8 @@ class Daemon:
             version=__version__,
             pid=os.getpid(),
             listen=self._doors.addresses,
-            admin=self._admin_address,
+            admin=self._admin.address if self._admin else None,
+            metrics=self._metrics.address if self._metrics else None,
             config=snapshot.source,
             routes=len(snapshot.routes),
             providers=len(snapshot.providers),

@@ -91,6 +91,8 @@ def _changes(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, str]]:
         here = f"{path}{field}"
         if field == "chain":
             yield from _chain_changes(before, after)
+        elif field == "listen":
+            yield from _entries(*({each.address: each for each in side} for side in (before, after)), path=here)
         elif before == after or here in _UNSAID:
             continue
         elif isinstance(before, msgspec.Struct) and isinstance(after, msgspec.Struct):
@@ -103,6 +105,9 @@ def _changes(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 _NAMES = {"auth.key": "api_key", "mode": "stream", "tls.contents": "tls"}
 _UNSAID = ("auth.source", "auth.scheme", "paths", "reasoning")  # follow from api_key and type
+
+
+_NEVER_SHOWN = ("contents", "tokens")
 
 
 def _entries(before: Mapping[str, Any], after: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
@@ -129,7 +134,7 @@ def _chain_changes(before: tuple[Pool, ...], after: tuple[Pool, ...]) -> Iterato
 
 
 def _moved(field: str, before: Any, after: Any) -> str:
-    if isinstance(before, Secret) or isinstance(after, Secret) or field == "contents":
+    if isinstance(before, Secret) or isinstance(after, Secret) or field in _NEVER_SHOWN:
         return "changed"
     return f"{_shown(field, before)} -> {_shown(field, after)}"
 
@@ -141,6 +146,8 @@ def _shown(field: str, value: Any) -> str:
         return duration_text(value)
     if field.endswith("_bytes") and isinstance(value, int):
         return size_text(value)
+    if field == "mode" and isinstance(value, int):
+        return f"{value:04o}"
     if isinstance(value, tuple | frozenset):
         return f"[{', '.join(sorted(_shown('', each) for each in value))}]"
     if isinstance(value, msgspec.Struct):

@@ -1,14 +1,15 @@
 """What an operator talks to, on a socket of its own: status, plans, the live feed, and changes by hand.
 
 Not on the hot path, so it is an ordinary aiohttp application. Reading is by GET. A change needs POST or
-PUT and the header `X-Sidecar-Request: 1`, which no web page can send without a preflight.
+PUT and the header `X-Sidecar-Request: 1`, which no web page can send without a preflight. The metrics can
+have a listener of their own, where nothing else can be asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from aiohttp import web
@@ -20,10 +21,12 @@ from sidecar.manager.overrides import Override, OverrideKind
 from sidecar.manager.status import explained, routes, status
 from sidecar.model.errors import ConfigurationError
 from sidecar.routing.health import AdminState
-from sidecar.server.guard import Guard
-from sidecar.server.refusal import refused
+from sidecar.server.connection import Connection
+from sidecar.server.guard import Guard, Refusal
+from sidecar.server.intake import request_id_of
+from sidecar.server.refusal import Refusals, refused
 
-__all__ = ["admin_application"]
+__all__ = ["Daemon", "admin_application", "metrics_application"]
 
 _READING = frozenset({"GET", "HEAD"})
 
@@ -59,12 +62,12 @@ class Daemon:
         self.drain = drain
 
 
-def admin_application(daemon: Daemon, guard: Guard) -> web.Application:
-    """The admin plane of one daemon."""
+def admin_application(daemon: Daemon, guard: Callable[[], Guard]) -> web.Application:
+    """The admin plane of one daemon; `guard` gives the guard of the moment."""
     plane = _Plane(daemon)
-    application = web.Application(middlewares=[_guarded(guard), _told], client_max_size=1024 * 1024)
-    application.on_response_prepare.append(_anonymous)
-    application.router.add_routes(
+    return _application(
+        daemon.manager,
+        guard,
         [
             web.get("/status", plane.status),
             web.get("/stats", plane.stats),
@@ -82,8 +85,23 @@ def admin_application(daemon: Daemon, guard: Guard) -> web.Application:
             web.put("/targets/{target:.+}/weight", plane.set_weight),
             web.put("/routes/{route:.+}/chain", plane.set_chain),
             web.put("/routes/{route:.+}/balance", plane.set_balance),
-        ]
+        ],
     )
+
+
+def metrics_application(manager: LLMManager, guard: Callable[[], Guard]) -> web.Application:
+    """`GET /metrics` and nothing else."""
+
+    async def metrics(_: web.Request) -> web.Response:
+        return _metrics(manager)
+
+    return _application(manager, guard, [web.get("/metrics", metrics)])
+
+
+def _application(manager: LLMManager, guard: Callable[[], Guard], places: Iterable[web.RouteDef]) -> web.Application:
+    application = web.Application(middlewares=[_guarded(guard, Refusals(manager)), _told], client_max_size=1024 * 1024)
+    application.on_response_prepare.append(_anonymous)
+    application.router.add_routes(places)
     return application
 
 
@@ -92,14 +110,15 @@ async def _anonymous(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.pop("Server", None)  # the answer to a bug of ours has none
 
 
-def _guarded(guard: Guard) -> Any:
+def _guarded(guard: Callable[[], Guard], refusals: Refusals) -> Any:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not request.raw_path.startswith("/"):
             return _error(400, "the request target must be a path")
-        refusal = guard.judge("GET", request.raw_path, request.headers)
+        # As a GET: what a change must say of itself is the header below.
+        refusal = guard().judge("GET", request.raw_path, request.headers, _peer_uid(request))
         if refusal is not None:
-            return _error(refusal.status, refusal.message)
+            return _turned_away(request, refusal, refusals)
         if request.method not in _READING and request.headers.get("X-Sidecar-Request") != "1":
             return _error(403, "a change needs the header X-Sidecar-Request: 1")
         return await handler(request)
@@ -126,6 +145,27 @@ def _error(status_code: int, message: str, *, allow: str | None = None) -> web.R
     return web.Response(status=status_code, body=body, content_type=content_type, headers=headers)
 
 
+def _turned_away(request: web.Request, refusal: Refusal, refusals: Refusals) -> web.Response:
+    status_code, headers, body = refusals.told(
+        refused(refusal.status, refusal.message, refusal.code),
+        request_id_of(request.headers)[0],
+        method=request.method,
+        path=request.path,
+        peer_uid=_peer_uid(request),
+        extra=[("www-authenticate", "Bearer")] if refusal.status == 401 else [],
+    )
+    return web.Response(status=status_code, headers=dict(headers), body=body)
+
+
+def _peer_uid(request: web.Request) -> int | None:
+    return cast(Connection, request.protocol).peer_uid
+
+
+def _metrics(manager: LLMManager) -> web.Response:
+    text = manager.metrics.exposition()
+    return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
 def _json(value: Any, status_code: int = 200) -> web.Response:
     headers = {"Cache-Control": "no-store"}
     return web.Response(
@@ -147,8 +187,7 @@ class _Plane:
         return _json(self._manager.get_stats())
 
     async def metrics(self, _: web.Request) -> web.Response:
-        text = self._manager.metrics.exposition()
-        return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        return _metrics(self._manager)
 
     async def config(self, _: web.Request) -> web.Response:
         return _json(msgspec.to_builtins(self._manager.snapshot, enc_hook=_hidden, str_keys=True))

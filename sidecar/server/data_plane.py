@@ -20,7 +20,7 @@ from sidecar.model.errors import LLMError
 from sidecar.model.failures import Failure
 from sidecar.model.topology import Operation
 from sidecar.server.connection import Connection
-from sidecar.server.guard import Guard
+from sidecar.server.guard import Guard, Refusal
 from sidecar.server.intake import BodyTooLarge, MalformedBody, call_of, read_body, request_id_of
 from sidecar.server.refusal import Refusals, refused
 from sidecar.server.sending import send
@@ -56,9 +56,9 @@ class DataPlane:
         """Answer one request."""
         wire = wire_for(request, self._manager.snapshot.settings.wire)
         path = request.raw_path.partition("?")[0]
-        refusal = self.guard.judge(request.method, request.raw_path, request.headers)
+        refusal = self.guard.judge(request.method, request.raw_path, request.headers, _peer_uid(request))
         if refusal is not None:
-            return await self._refuse(request, wire, refusal.status, refusal.message)
+            return await self._turn_away(request, wire, refusal)
         if request.version < HttpVersion10:
             return await self._refuse(request, wire, 400, "speak HTTP/1.1")
         operation = _OPERATIONS.get(path)
@@ -112,6 +112,11 @@ class DataPlane:
             )
         return await _json(request, wire, 200, found)
 
+    async def _turn_away(self, request: web.BaseRequest, wire: ResponseWire, refusal: Refusal) -> web.StreamResponse:
+        failure = refused(refusal.status, refusal.message, refusal.code)
+        extra = [("www-authenticate", "Bearer")] if refusal.status == 401 else []
+        return await self._fail(request, wire, failure, extra, close=not request.content.is_eof())
+
     async def _refuse(
         self, request: web.BaseRequest, wire: ResponseWire, status: int, message: str, *, allow: str | None = None
     ) -> web.StreamResponse:
@@ -130,7 +135,8 @@ class DataPlane:
     ) -> web.StreamResponse:
         request_id, _ = request_id_of(request.headers)
         path = request.raw_path.partition("?")[0]
-        answer = self._refusals.told(failure, request_id, method=request.method, path=path, extra=extra)
+        uid = _peer_uid(request)
+        answer = self._refusals.told(failure, request_id, method=request.method, path=path, peer_uid=uid, extra=extra)
         return await wire.whole(*answer, close=close)
 
 

@@ -32,11 +32,14 @@ _LAST_WORDS_S = 2.0  # for an answer's last bytes to reach a slow client
 
 def guard_of(settings: ListenSettings, port: int) -> Guard:
     """The guard that a listener's settings ask for."""
+    own = settings.address.rpartition(":")[0]  # a name cannot be rebound to it: it is a number, or localhost
     return Guard(
         tcp=is_tcp(settings),
         port=port,
-        allowed_hosts=settings.allowed_hosts,
+        allowed_hosts=(*settings.allowed_hosts, f"{own}:{port}"),
         allowed_origins=settings.allowed_origins,
+        allow_uids=settings.allow_uids,
+        tokens=() if settings.auth is None else [token.reveal() for token in settings.auth.tokens],
     )
 
 

@@ -4,15 +4,21 @@ A web page in the user's browser can reach localhost: by a form, by fetch, by a 
 127.0.0.1. None of these can forge the Host header, hide its Origin, or send `application/json` without
 a preflight that never gets an answer. So on TCP: the Host must be ours, an Origin must be allow-listed,
 Sec-Fetch-Site must not tell of another site, and a POST must say that it is JSON. No CORS header is ever
-sent. A Unix socket cannot be reached by a page; there only the form of the request is judged.
+sent. A Unix socket cannot be reached by a page; there the form of the request is judged, and who asks.
+
+Who must show a token puts it where SDKs put a key: their only secret is then ours. Tokens are compared by
+their digests, every one of them each time, so that the time taken tells nothing of any.
 
 Sources: fetch.spec.whatwg.org (CORS-safelisted requests), w3.org/TR/fetch-metadata (read 2026-11).
 """
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from hashlib import sha256
+from urllib.parse import unquote_plus
 
 import msgspec
 from multidict import CIMultiDictProxy
@@ -22,6 +28,9 @@ __all__ = ["Guard", "Refusal"]
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _SAME_SITE = frozenset({"none", "same-origin"})
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
+_FOR_EVERYBODY = "/healthz"  # says only that the daemon turns
+_TOKEN_HEADERS = ("X-Api-Key", "X-Goog-Api-Key", "Api-Key")
+_BEARER = "bearer "
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -29,6 +38,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
     status: int
     message: str
+    code: str | None = None  # the dialect's own word for it
 
 
 class Guard:
@@ -39,6 +49,8 @@ class Guard:
         port: Of a TCP listener.
         allowed_hosts: More names (with or without a port) under which it may be addressed.
         allowed_origins: Origins whose pages may use it, such as `http://localhost:3000`.
+        allow_uids: Of a Unix socket: who may ask; None is everybody.
+        tokens: One of them must be shown; none: nothing must.
     """
 
     def __init__(
@@ -48,23 +60,35 @@ class Guard:
         port: int = 0,
         allowed_hosts: Iterable[str] = (),
         allowed_origins: Iterable[str] = (),
+        allow_uids: Collection[int] | None = None,
+        tokens: Iterable[str] = (),
     ) -> None:
         self._tcp = tcp
         self._hosts = _hosts(port, allowed_hosts) if tcp else frozenset()
         self._origins = frozenset(origin.lower() for origin in allowed_origins)
+        self._uids = None if allow_uids is None else frozenset(allow_uids)
+        self._tokens = tuple(sha256(token.encode()).digest() for token in tokens)
 
-    def judge(self, method: str, target: str, headers: CIMultiDictProxy[str]) -> Refusal | None:
+    def judge(
+        self, method: str, target: str, headers: CIMultiDictProxy[str], peer_uid: int | None = None
+    ) -> Refusal | None:
         """None when the request may come in.
 
         Args:
             method: As sent.
             target: The request target, as sent.
             headers: Of the request.
+            peer_uid: Who is at the other end of a Unix socket.
         """
+        if self._uids is not None and peer_uid not in self._uids:
+            return Refusal(403, f"uid {peer_uid} may not use this socket; name it in allow_uids")
         if not target.startswith("/"):
             return Refusal(400, f"the request target must be a path that starts with /, not {target[:80]!r}")
         if self._tcp and (refusal := self._from_a_page(headers)) is not None:
             return refusal
+        if self._tokens and target != _FOR_EVERYBODY and not self._knows(headers, target):
+            message = "a token of this listener is needed, as `Authorization: Bearer TOKEN` or as your SDK's API key"
+            return Refusal(401, message, "invalid_api_key")
         if method in _BODY_METHODS and not _is_json(headers.get("Content-Type", "")):
             found = headers.get("Content-Type")
             return Refusal(415, f"content-type must be application/json, not {found[:80] if found else 'missing'}")
@@ -82,6 +106,29 @@ class Guard:
         if site is not None and site not in _SAME_SITE and origin is None:
             return Refusal(403, f"a request from another site (sec-fetch-site: {site[:20]}) is not answered")
         return None
+
+    def _knows(self, headers: CIMultiDictProxy[str], target: str) -> bool:
+        """Whether one of our tokens is shown."""
+        known = False
+        for shown in _shown(headers, target):
+            digest = sha256(shown.encode("utf-8", "surrogateescape")).digest()
+            for token in self._tokens:
+                known |= hmac.compare_digest(digest, token)
+        return known
+
+
+def _shown(headers: CIMultiDictProxy[str], target: str) -> Iterator[str]:
+    """What may be a token: an SDK may also fill a place that we did not ask for."""
+    authorization = headers.get("Authorization", "")
+    if authorization[: len(_BEARER)].lower() == _BEARER:
+        yield authorization[len(_BEARER) :].strip()
+    for name in _TOKEN_HEADERS:
+        if name in headers:
+            yield headers[name]
+    path, _, query = target.partition("?")
+    if path.startswith("/v1beta/") or (path.startswith("/v1/models/") and ":" in path):
+        # The first clients of Gemini's API know no other place; ours is looked at, and goes no further.
+        yield from (unquote_plus(pair[4:]) for pair in query.split("&") if pair.startswith("key="))
 
 
 def _hosts(port: int, allowed: Iterable[str]) -> frozenset[str]:

@@ -18,9 +18,10 @@ __all__ = ["Refusals", "refused"]
 _PATH_CHARS = 200
 
 
-def refused(status: int, message: str) -> Failure:
+def refused(status: int, message: str, code: str | None = None) -> Failure:
     """The failure of a request that is not right in itself."""
-    return Failure(Kind.INVALID_REQUEST, message.encode("utf-8", "backslashreplace").decode(), status=status)
+    text = message.encode("utf-8", "backslashreplace").decode()
+    return Failure(Kind.INVALID_REQUEST, text, status=status, code=code)
 
 
 class Refusals:
@@ -40,6 +41,7 @@ class Refusals:
         *,
         method: str | None = None,
         path: str | None = None,
+        peer_uid: int | None = None,
         extra: Sequence[tuple[str, str]] = (),
     ) -> tuple[int, list[tuple[str, str]], bytes]:
         """The status, headers and body of the answer; writes the line.
@@ -49,6 +51,7 @@ class Refusals:
             request_id: Ours, or the client's.
             method: None when the head could not be read.
             path: The same; without its query.
+            peer_uid: Of a Unix socket.
             extra: More headers.
         """
         status = failure.client_status
@@ -60,6 +63,7 @@ class Refusals:
                 request_id=request_id,
                 method=method,
                 path=path[:_PATH_CHARS] if path else path,
+                peer_uid=peer_uid,
                 status=status,
                 error=failure.message,
             )

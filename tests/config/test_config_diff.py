@@ -97,3 +97,15 @@ def test_a_chain_that_moves_to_another_scope_is_no_change(snapshot):
         "balance: random", "balance: random, timeouts: {idle: 9s}"
     )
     assert not diff(snapshot(wide, env=ENV), snapshot(narrow, env=ENV))
+
+
+def test_listeners_are_told_by_their_addresses_and_no_token_is_shown(snapshot):
+    guarded = 'listen: [{address: "127.0.0.1:1", auth: {token_file: /t}}, "unix:/b"]'
+    edited = guarded.replace('"unix:/b"', '{address: "unix:/b", mode: "0600"}, "unix:/c"')
+    before = snapshot(guarded, files={"/t": "first-token-of-the-app"})
+    after = snapshot(edited, files={"/t": "second-token-of-the-app"})
+    assert diff(before, after).lines() == [
+        "listen.127.0.0.1:1.auth.tokens: changed",
+        "listen.unix:/b.mode: 0660 -> 0600",
+        "listen.unix:/c: added",
+    ]

@@ -1,0 +1,82 @@
+"""A door beside those of the data plane: the admin plane's, or that of the metrics alone.
+
+It is opened once and stays: an operator who edits the config must not lock the operator out. What an edit
+changes at once is who may come in. Its connections are counted apart, so that a crowd at the data plane
+does not keep out who comes to look after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from aiohttp import web
+
+from sidecar.manager import LLMManager
+from sidecar.model.errors import ConfigurationError
+from sidecar.model.settings import ListenSettings
+from sidecar.server.door import Door, Hall
+from sidecar.server.doors import guard_of
+from sidecar.server.guard import Guard
+from sidecar.server.listen import Listener
+
+__all__ = ["SideDoor"]
+
+_FOLLOWERS_S = 0.2  # for those who follow the feed, who would stay for ever
+
+
+class SideDoor:
+    """One listener, from `serving` to its end.
+
+    Args:
+        listener: Bound; owned from now on.
+        manager: Gives the limits and the log.
+    """
+
+    def __init__(self, listener: Listener, manager: LLMManager) -> None:
+        self._listener = listener
+        self._hall = Hall(manager)
+        self._settings = listener.settings
+        self._guard = guard_of(listener.settings, listener.port)
+
+    @property
+    def address(self) -> str:
+        """Where it listens, as people write it."""
+        return self._listener.address
+
+    def guard(self) -> Guard:
+        """The guard of the moment."""
+        return self._guard
+
+    def guard_anew(self, settings: ListenSettings | None) -> str | None:
+        """Take over the settings of an edit; what of them has to wait for the next start, if anything.
+
+        Args:
+            settings: None when the config says nothing of this door, which then stays as it is.
+        """
+        if settings is None or settings == self._settings:
+            return None
+        if settings.address != self._settings.address:
+            return f"{settings.address} takes the place of {self.address} with the next start"
+        try:
+            self._listener.change(settings)
+        except ConfigurationError as error:
+            return str(error)
+        finally:
+            self._guard = guard_of(settings, self._listener.port)  # tokens count, whatever became of the file's mode
+        self._settings = settings
+        return None
+
+    @contextlib.asynccontextmanager
+    async def serving(self, application: Callable[[Callable[[], Guard]], web.Application]) -> AsyncIterator[None]:
+        """Serve what `application` makes of the guard."""
+        runner = web.AppRunner(application(self.guard), access_log=None, handler_cancellation=True)
+        await runner.setup()
+        assert runner.server is not None
+        door = Door(self._listener, runner.server, self._hall)
+        try:
+            await door.open()
+            yield
+        finally:
+            await door.close(_FOLLOWERS_S)
+            await runner.cleanup()
