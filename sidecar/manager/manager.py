@@ -96,10 +96,11 @@ class LLMManager:
         self._budget_settings = BudgetSettings()
         self._budget = RetryBudget(self._budget_settings)
         self.draining = False  # no new requests, please; set by the daemon
+        self.out_of_service: str | None = None  # why nothing can be answered before the next config; the same
         self._closed = False
         self._resets: dict[str, asyncio.Task[bool]] = {}
         self._prober = Prober(lambda: self.snapshot, self.book, self.registry, self.log, self.metrics)
-        self._base = self.configuration.load()
+        self._base = self.configuration.initial or self.configuration.load()
         self.metrics.gauges = lambda: gauges(self)
         self._take_over(self._base)
 
@@ -125,6 +126,7 @@ class LLMManager:
         after = applied(base, overrides)
         self._base, self.overrides = base, overrides
         self._take_over(after, generation=before.generation + 1)
+        self.out_of_service = None
         changes = diff(before, self.snapshot).lines()
         self.log.event(
             "info", "config.applied", generation=self.snapshot.generation, source=base.source, changes=changes
@@ -194,9 +196,11 @@ class LLMManager:
         """Begin one request: `open` it, send what it gives, and `close` it whatever happens.
 
         Raises:
-            ProviderUnavailableError: After `cleanup`.
+            ProviderUnavailableError: After `cleanup`, or when there is no config to answer by.
         """
         self._check_open()
+        if self.out_of_service is not None:
+            raise ProviderUnavailableError(self.out_of_service)
         return Answer(self.rooms, call, self.active)
 
     async def chat(
@@ -417,7 +421,7 @@ class LLMManager:
 
     def readiness(self) -> dict[str, Any]:
         """Whether to send requests here: says nothing of providers, only of the daemon."""
-        ready = not (self.draining or self._closed)
+        ready = not (self.draining or self._closed or self.out_of_service)
         return {"ready": ready, "generation": self.snapshot.generation, "warnings": list(self.snapshot.warnings)}
 
     def models(self) -> list[dict[str, Any]]:

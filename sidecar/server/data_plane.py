@@ -76,6 +76,7 @@ class DataPlane:
         try:
             body = await read_body(request, limits.max_body_bytes, limits.body_idle_s)
             call = call_of(body, operation, headers, request_id_of(headers), _peer_uid(request))
+            answer = self._manager.answer(call)
         except BodyTooLarge:
             message = f"the body is larger than {limits.max_body_bytes} bytes (limits.max_body)"
             return await self._refuse(request, wire, 413, message)
@@ -87,7 +88,7 @@ class DataPlane:
             return await self._fail(request, wire, failure, close=True)
         except LLMError as error:
             return await self._fail(request, wire, error.failure)
-        return await send(self._manager.answer(call), wire)
+        return await send(answer, wire)
 
     async def _read_only(self, request: web.BaseRequest, wire: ResponseWire, path: str) -> web.StreamResponse:
         """Model lists and health: answers that cost nothing and change nothing."""
