@@ -7,11 +7,13 @@ mode is set before anyone can connect, and at the end only our own inode is unli
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import grp
 import ipaddress
 import os
+import pwd
 import socket
 import stat
 from pathlib import Path
@@ -64,7 +66,7 @@ class Listener:
         if self._path is not None and _inode(self._path) == self._inode:
             Path(self._path).unlink(missing_ok=True)
         if self._lock is not None:
-            os.close(self._lock)
+            _unlock(f"{self._path}.lock", self._lock)
             self._lock = None
         self._path = None
 
@@ -133,25 +135,52 @@ def _bind_unix(settings: ListenSettings) -> Listener:
         raise ConfigurationError(f"listen: the path {path} is longer than the 107 bytes that a Unix socket's may have")
     try:
         Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        lock = _locked(f"{path}.lock")
     except OSError as error:
         raise ConfigurationError(f"listen: cannot use {path}: {error.strerror}") from error
+    if lock is None:
+        raise _in_use(path)
     try:
-        _take_over(path, lock)
+        _take_over(path)
         sock = _listening(path, settings)
     except BaseException:
-        os.close(lock)
+        _unlock(f"{path}.lock", lock)
         raise
     return Listener(settings, sock, lock)
 
 
-def _take_over(path: str, lock: int) -> None:
+def _locked(name: str) -> int | None:
+    """A descriptor that holds the lock of that name; None while another process holds it.
+
+    Whoever lets go of it removes the file first. So what was locked may have no name any more: then the
+    name stands for another file, or for none, and that is the one to lock.
+    """
+    while True:
+        lock = os.open(name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            return None
+        if _inode(name) == _inode(lock):
+            return lock
+        os.close(lock)
+
+
+def _unlock(name: str, lock: int) -> None:
+    """Let go of a lock that we hold, and leave no file behind; a file of that name that is not ours stays."""
+    if _inode(name) == _inode(lock):
+        with contextlib.suppress(OSError):  # a directory that we may no longer write
+            os.unlink(name)
+    os.close(lock)
+
+
+def _in_use(path: str) -> ConfigurationError:
+    return ConfigurationError(f"listen: {path} is served by a running process; stop it or choose another path")
+
+
+def _take_over(path: str) -> None:
     """Make sure that nobody serves there; remove what a dead daemon left."""
-    in_use = ConfigurationError(f"listen: {path} is served by a running process; stop it or choose another path")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise in_use from None
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
@@ -165,9 +194,9 @@ def _take_over(path: str, lock: int) -> None:
         except (ConnectionRefusedError, FileNotFoundError):
             Path(path).unlink(missing_ok=True)
         except OSError:
-            raise in_use from None
+            raise _in_use(path) from None
         else:
-            raise in_use
+            raise _in_use(path)
 
 
 def _listening(path: str, settings: ListenSettings) -> socket.socket:
@@ -192,19 +221,26 @@ def _listening(path: str, settings: ListenSettings) -> socket.socket:
 
 
 def _own(path: str, settings: ListenSettings) -> None:
+    """Give a socket's file its owner, group and mode: the mode last, so that it is never open to the wrong ones."""
     try:
-        if settings.group is not None:
-            os.chown(path, -1, grp.getgrnam(settings.group).gr_gid)
-        os.chmod(path, settings.mode)
+        uid = -1 if settings.owner is None else pwd.getpwnam(settings.owner).pw_uid
+    except KeyError:
+        raise ConfigurationError(f"listen: {path}: there is no user {settings.owner!r}") from None
+    try:
+        gid = -1 if settings.group is None else grp.getgrnam(settings.group).gr_gid
     except KeyError:
         raise ConfigurationError(f"listen: {path}: there is no group {settings.group!r}") from None
-    except OSError as error:
-        raise ConfigurationError(f"listen: {path}: cannot set its mode or group: {error.strerror}") from error
-
-
-def _inode(path: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(path, follow_symlinks=False)
+        if (uid, gid) != (-1, -1):
+            os.chown(path, uid, gid, follow_symlinks=False)
+        os.chmod(path, settings.mode)
+    except OSError as error:
+        raise ConfigurationError(f"listen: {path}: cannot set its mode, owner or group: {error.strerror}") from error
+
+
+def _inode(file: str | int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(file) if isinstance(file, int) else os.stat(file, follow_symlinks=False)
     except OSError:
         return None
     return found.st_dev, found.st_ino

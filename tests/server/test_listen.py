@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import socket
 import stat
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -109,11 +114,93 @@ def test_missing_directories_are_made(run: Path) -> None:
     listener.close()
 
 
-def test_an_unknown_group_leaves_nothing_behind(run: Path) -> None:
-    with pytest.raises(ConfigurationError, match="no group 'nosuchgroup'"):
-        bind(unix(run / "s", group="nosuchgroup"))
-    assert not (run / "s").exists()
+@pytest.mark.parametrize("key", ["group", "owner"])
+def test_an_unknown_group_or_owner_leaves_nothing_behind(run: Path, key: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"no (group|user) 'nosuchname'"):
+        bind(unix(run / "s", **{key: "nosuchname"}))
+    assert not list(run.iterdir())
     bind(unix(run / "s")).close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_socket_is_given_to_its_owner_and_group(run: Path) -> None:
+    listener = bind(unix(run / "s", mode=0o640, owner="nobody", group="daemon"))
+    found = (run / "s").stat()
+    assert (found.st_uid, found.st_gid) == (pwd.getpwnam("nobody").pw_uid, grp.getgrnam("daemon").gr_gid)
+    assert mode_of(run / "s") == 0o640
+    listener.close()
+
+
+def test_nobody_can_connect_before_the_mode_is_set(run: Path) -> None:
+    """The file is seen by a watcher in every state that it has: none is wider than the mode that was asked for."""
+    seen: set[int] = set()
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            with suppress(FileNotFoundError):
+                seen.add(mode_of(run / "s"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    before = os.umask(0)
+    try:
+        for _ in range(100):
+            bind(unix(run / "s", mode=0o600)).close()
+    finally:
+        os.umask(before)
+        over.set()
+        watcher.join()
+    assert seen <= {0o600}
+
+
+def test_the_lock_goes_with_the_listener_and_leaves_nothing(run: Path) -> None:
+    listener = bind(unix(run / "s"))
+    assert (run / "s.lock").exists()
+    listener.close()
+    assert not list(run.iterdir())
+
+
+def test_a_lock_that_somebody_else_made_meanwhile_stays(run: Path) -> None:
+    listener = bind(unix(run / "s"))
+    (run / "s.lock").unlink()
+    (run / "s.lock").write_text("another's")
+    listener.close()
+    assert (run / "s.lock").read_text() == "another's"
+
+
+def test_of_many_who_bind_at_once_and_let_go_never_two_hold_a_path(run: Path) -> None:
+    """Removing a lock's file invites a race: who has locked the old file must not think that it is the one."""
+    holders = 0
+    most = 0
+    won = 0
+    counting = threading.Lock()
+
+    def contend() -> None:
+        nonlocal holders, most, won
+        for _ in range(60):
+            try:
+                listener = bind(unix(run / "s"))
+            except ConfigurationError:
+                continue
+            with counting:
+                holders, won = holders + 1, won + 1
+                most = max(most, holders)
+            time.sleep(0)
+            with counting:
+                holders -= 1
+            listener.close()
+
+    threads = [threading.Thread(target=contend) for _ in range(4)]
+    before = os.umask(0o077)  # it is the whole process's: threads that bind at once leave anything behind
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os.umask(before)
+    assert most == 1
+    assert won > 10
+    assert not list(run.iterdir())
 
 
 def test_mode_can_change_while_it_listens(run: Path) -> None:
