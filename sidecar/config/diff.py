@@ -12,6 +12,7 @@ import msgspec
 
 from sidecar.config.units import duration_text, size_text
 from sidecar.model.secret import Secret
+from sidecar.model.settings import ListenSettings
 from sidecar.model.topology import Pool, Provider, Route, Snapshot
 
 __all__ = ["Delta", "Diff", "chain_text", "diff"]
@@ -92,7 +93,7 @@ def _changes(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, str]]:
         if field == "chain":
             yield from _chain_changes(before, after)
         elif field == "listen":
-            yield from _entries(*({each.address: each for each in side} for side in (before, after)), path=here)
+            yield from _entries(_by_address(before), _by_address(after), here)
         elif before == after or here in _UNSAID:
             continue
         elif isinstance(before, msgspec.Struct) and isinstance(after, msgspec.Struct):
@@ -108,6 +109,10 @@ _UNSAID = ("auth.source", "auth.scheme", "paths", "reasoning")  # follow from ap
 
 
 _NEVER_SHOWN = ("contents", "tokens")
+
+
+def _by_address(listeners: tuple[ListenSettings, ...]) -> dict[str, ListenSettings]:
+    return {each.address: each for each in listeners}
 
 
 def _entries(before: Mapping[str, Any], after: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
