@@ -1,9 +1,13 @@
 """The composition root: builds the rooms, opens the doors, follows the config, and stops in good order.
 
-    1  capture the environment          5  bind every listener
-    2  load the config (exit 78 if bad) 6  serve; `daemon.started`
-    3  open the log                     7  watch the config, check health
-    4  make the manager                 8  on SIGTERM: not ready, close the doors, drain, flush, exit 0
+    1  capture the environment, and what the service manager hands over
+    2  load the config; a bad one is exit 78, or gives way to the last good one
+    3  open the log
+    4  make the manager
+    5  bind every listener that was not handed over
+    6  serve; `daemon.started`, READY
+    7  watch the config, check health, feed the watchdog
+    8  on SIGTERM: not ready, STOPPING, close the doors, drain, flush, exit 0
 
 The only file that wires; it decides nothing that a room could decide.
 """
@@ -20,30 +24,38 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import uvloop
 
-from sidecar import __version__
+from sidecar import __version__, notify
 from sidecar.manager import LLMManager
 from sidecar.manager.status import gauges
 from sidecar.model.errors import ConfigurationError
 from sidecar.model.settings import ListenSettings
 from sidecar.model.topology import Snapshot
+from sidecar.notify import Notifier
 from sidecar.observe.capture import Capture
+from sidecar.observe.form import journal
 from sidecar.observe.lines import LineWriter
 from sidecar.observe.log import open_log
 from sidecar.observe.metrics import Gauge
+from sidecar.observe.output import is_journal
 from sidecar.reload import Reloader
+from sidecar.server import activation
+from sidecar.server.activation import NOTHING, Inherited, inherit
 from sidecar.server.admin_plane import Daemon as AdminView
 from sidecar.server.admin_plane import admin_application, metrics_application
 from sidecar.server.door import Hall
 from sidecar.server.doors import Doors
-from sidecar.server.listen import bind
+from sidecar.server.listen import Listener, bind
 from sidecar.server.side_door import SideDoor
-from sidecar.sources.configuration import ConfigurationManager
+from sidecar.sources.configuration import ConfigurationManager, Written
+from sidecar.sources.last_good import LastGood
 from sidecar.sources.places import default_admin_path, make_private_directory
+from sidecar.sources.secrecy import keep_secrets
+from sidecar.sources.start import Start, start
 
 __all__ = ["EXIT_CONFIG", "EXIT_CRASH", "run"]
 
@@ -54,18 +66,49 @@ _FLOOD_REQUESTS = 200  # under way at once
 _LAST_WORDS_S = 2.0  # for error events to reach their clients
 
 
-def run(config: str | None) -> int:
+class Service(NamedTuple):
+    """What a service manager gives a process to live with; without one, nothing."""
+
+    notifier: Notifier
+    inherited: Inherited
+    last_good: LastGood | None
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Service:
+        """What it gave this process, which must be asked once.
+
+        Raises:
+            ConfigurationError: When a socket that it handed over cannot be served on.
+        """
+        pid = os.getpid()
+        given = cls(Notifier.of(environ, pid), inherit(environ, pid), LastGood.of(environ))
+        notify.forget()
+        activation.forget()
+        return given
+
+    @property
+    def patient(self) -> bool:
+        """Whether a start with a wrong config would be tried again and again: better to serve what can be served."""
+        return self.last_good is not None or self.inherited != NOTHING
+
+
+def run(config: str | None, *, strict: bool = False) -> int:
     """Serve until a signal; the exit code of the process.
 
     Args:
         config: The config's path; None finds it in the usual places.
+        strict: Refuse to start with a config that is wrong, whatever else there is.
     """
-    environ = dict(os.environ)
+    environ = keep_secrets()
     try:
+        service = Service.of(environ)
         configuration = ConfigurationManager(config, environ=environ)
-        log, writer = open_log(configuration.load().settings.log, environ)
+        lenient = service.patient and not strict
+        began = start(configuration, service.last_good) if lenient else Start(configuration.load())
+        configuration.initial = began.snapshot
+        log, writer = open_log(began.snapshot.settings.log, environ)
     except (ConfigurationError, OSError) as error:
-        print(f"sidecar: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        _refuse(error, environ)
         return EXIT_CONFIG
     _allow_descriptors()
     capture = Capture(log)
@@ -73,7 +116,8 @@ def run(config: str | None) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             capture.watch(runner.get_loop())
-            runner.run(Daemon(LLMManager(configuration, debug_logger=log), writer, environ).serve())
+            manager = LLMManager(configuration, debug_logger=log)
+            runner.run(Daemon(manager, writer, environ, service, began).serve())
     except ConfigurationError as error:
         log.event("error", "daemon.failed", error=str(error))
         return EXIT_CONFIG
@@ -87,6 +131,13 @@ def run(config: str | None) -> int:
     return 0
 
 
+def _refuse(error: Exception, environ: Mapping[str, str]) -> None:
+    """Say why there will be no daemon, to whom there is: its log was never opened."""
+    for line in f"sidecar: {error}".splitlines():
+        text = journal("error", line.encode()).decode() if is_journal(sys.stderr.fileno(), environ) else line
+        print(text, file=sys.stderr)  # noqa: T201 - see above
+
+
 class Daemon:
     """One serving process, from its first listener to its last.
 
@@ -94,16 +145,24 @@ class Daemon:
         manager: Its heart.
         writer: Of its log.
         environ: Where the default place of the admin socket is looked up.
+        service: What the service manager gave.
+        began: What the manager begins with.
     """
 
-    def __init__(self, manager: LLMManager, writer: LineWriter, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, manager: LLMManager, writer: LineWriter, environ: Mapping[str, str], service: Service, began: Start
+    ) -> None:
         self._manager = manager
+        self._service = service
+        self._notifier = service.notifier
         self._writer = writer
         self._environ = environ
         self._began = monotonic()
         self._hall = Hall(manager)
-        self._doors = Doors(manager, self._hall)
-        self._reloader = Reloader(manager, self._take_over)
+        self._doors = Doors(manager, self._hall, service.inherited.data)
+        self._reloader = Reloader(manager, self._take_over, around=self._reloading, rejected=began.problems)
+        if not began.answers:
+            manager.out_of_service = manager.snapshot.warnings[0]
         self._stopping = asyncio.Event()
         self._leaving = asyncio.Event()  # a second signal: now
         self._admin: SideDoor | None = None
@@ -125,6 +184,9 @@ class Daemon:
                 gc.collect()
                 gc.freeze()  # what start-up made lives as long as the process
                 self._say_started()
+                self._notifier.ready(self._in_short())
+                self._spawn(self._keep_config(manager.configuration.written))
+                self._spawn(self._notifier.keep_alive())
                 self._spawn(self._reloader.run())
                 self._spawn(manager.run_health_checks())
                 self._spawn(_give_memory_back(manager))
@@ -160,6 +222,36 @@ class Daemon:
         self._writer.reopen()  # whoever rotates logs expects it of this signal
         await self._reloader.reload()
 
+    @contextlib.contextmanager
+    def _reloading(self) -> Iterator[None]:
+        """Tell the service manager of a look at the config; nothing once it knows that we stop."""
+        if self._stopping.is_set():
+            yield
+            return
+        self._notifier.reloading()
+        try:
+            yield
+        finally:
+            if not self._stopping.is_set():
+                self._notifier.ready(self._in_short())
+                self._spawn(self._keep_config(self._manager.configuration.written))
+
+    def _in_short(self) -> str:
+        """The state in one line, for people who ask the service manager."""
+        snapshot, reloader = self._manager.snapshot, self._reloader
+        text = f"generation {snapshot.generation}, {len(snapshot.routes)} routes of {snapshot.source}"
+        return text if reloader.successful else f"{text}; THE CONFIG ON DISK IS REJECTED: {reloader.rejected[0]}"
+
+    async def _keep_config(self, written: Written | None) -> None:
+        """What is in force and came from files is what a later start may fall back to."""
+        last_good = self._service.last_good
+        if last_good is None or written is None or not self._reloader.successful:
+            return
+        try:
+            await asyncio.to_thread(last_good.keep, written)
+        except OSError as error:
+            self._manager.log.event("warning", "config.not_kept", error=str(error))
+
     async def _take_over(self, snapshot: Snapshot) -> None:
         """The transaction of an edit: bind what is new, let the manager take over, then close what went."""
         change = self._doors.prepare(snapshot.settings.listen)
@@ -178,7 +270,7 @@ class Daemon:
     async def _side_doors(self) -> AsyncIterator[None]:
         manager, settings = self._manager, self._manager.snapshot.settings
         view = AdminView(manager, status=self.status, reload=self._reload, drain=self.stop)
-        self._admin = SideDoor(bind(settings.admin or self._default_admin()), manager)
+        self._admin = SideDoor(self._admin_listener(settings.admin), manager)
         async with contextlib.AsyncExitStack() as doors:
             await doors.enter_async_context(self._admin.serving(lambda guard: admin_application(view, guard)))
             if settings.metrics is not None:
@@ -187,6 +279,14 @@ class Daemon:
                     self._metrics.serving(lambda guard: metrics_application(manager, guard))
                 )
             yield
+
+    def _admin_listener(self, settings: ListenSettings | None) -> Listener:
+        inherited = self._service.inherited.admin
+        if inherited is None:
+            return bind(settings or self._default_admin())
+        if settings is not None and settings.address == inherited.settings.address:
+            inherited.change(settings)
+        return inherited
 
     def _default_admin(self) -> ListenSettings:
         path = default_admin_path(self._environ)
@@ -215,11 +315,15 @@ class Daemon:
         )
         for warning in snapshot.warnings:
             log.event("warning", "config.warned", warning=warning)
+        if self._reloader.rejected:
+            log.event("error", "config.rejected", problems=list(self._reloader.rejected), kept=snapshot.generation)
 
     async def _drain(self) -> None:
         """Not ready, no new connections; requests under way end, or are told at the end of the patience."""
         settings = self._manager.snapshot.settings.drain
         self._manager.draining = True
+        self._notifier.stopping(f"draining {len(self._manager.active)} requests")
+        self._spawn(self._notifier.keep_extending())
         self._manager.log.event("info", "daemon.draining", in_flight=len(self._manager.active))
         if settings.accept_for_s:
             await self._or_leaving(asyncio.sleep(settings.accept_for_s))
@@ -244,6 +348,7 @@ class Daemon:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._doors.close(0)
         await self._manager.close(0)
+        self._notifier.close()
         self._manager.log.event("info", "daemon.stopped", uptime_s=round(monotonic() - self._began, 3))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

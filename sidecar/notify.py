@@ -3,12 +3,15 @@
 Knows the protocol and nothing of the daemon. One datagram is one change of state, sent to the socket that
 `$NOTIFY_SOCKET` names; without it nothing is sent. A reload is announced together with the time at which
 it began, by the monotonic clock, in the same datagram, or the service manager could take an earlier
-`READY=1` for its end. Nothing here raises or waits: a service manager that does not listen must not stop
-the service. Sources: sd_notify(3), sd_watchdog_enabled(3), systemd.service(5) (read 2026-11).
+`READY=1` for its end. The watchdog is fed from the event loop: what it watches is that the loop turns.
+
+Nothing here raises or waits: a service manager that does not listen must not stop the service. Sources:
+sd_notify(3), sd_watchdog_enabled(3), systemd.service(5) (read 2026-11).
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Mapping, MutableMapping
@@ -18,6 +21,7 @@ from time import CLOCK_MONOTONIC, clock_gettime_ns
 __all__ = ["Notifier", "forget"]
 
 _STATUS_CHARS = 500
+_MORE_S = 15.0
 _OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
@@ -68,6 +72,18 @@ class Notifier:
     def extend(self, time_s: float) -> None:
         """What goes on now may take this long, from now, before another word of ours must come."""
         self._tell(f"EXTEND_TIMEOUT_USEC={round(time_s * 1_000_000)}")
+
+    async def keep_alive(self) -> None:
+        """Feed the watchdog until cancelled; twice in its time, so that one that is late does no harm."""
+        while self.watchdog_s is not None:
+            self.alive()
+            await asyncio.sleep(self.watchdog_s / 2)
+
+    async def keep_extending(self) -> None:
+        """Ask for more time until cancelled, a little at a time: a drain that hangs gets no more."""
+        while self.heard:
+            self.extend(_MORE_S)
+            await asyncio.sleep(_MORE_S / 3)
 
     def close(self) -> None:
         """Nothing more will be told. Idempotent."""

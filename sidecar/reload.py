@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from sidecar.config import ConfigErrors
 from sidecar.manager import LLMManager
 from sidecar.model.errors import ConfigurationError
 from sidecar.model.topology import Snapshot
+from sidecar.sources.start import problems_of
 from sidecar.sources.watch import Watcher
 
 __all__ = ["Reloaded", "Reloader"]
@@ -38,20 +39,36 @@ class Reloader:
         manager: Whose snapshot it is.
         take_over: Brings a snapshot into force; raises `ConfigurationError`, and changes nothing, when
             that cannot be done.
+        around: Entered for every look at the config.
+        rejected: What is wrong with the config on disk already, so that the manager began with another.
     """
 
-    def __init__(self, manager: LLMManager, take_over: Callable[[Snapshot], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        manager: LLMManager,
+        take_over: Callable[[Snapshot], Awaitable[None]],
+        *,
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
+        rejected: tuple[str, ...] = (),
+    ) -> None:
         self._manager = manager
         self._take_over = take_over
+        self._around = around
         self._turn = asyncio.Lock()
-        self._rejected: tuple[str, ...] = ()
-        self._digest = manager.snapshot.digest
-        self.rejected_at: datetime | None = None
+        self._rejected = rejected
+        # What the manager began with is not the config on disk, even if that is mended to the same text.
+        self._digest = None if rejected else manager.snapshot.digest
+        self.rejected_at = datetime.now(UTC) if rejected else None
 
     @property
     def successful(self) -> bool:
         """Whether the config on disk is the one in force."""
         return not self._rejected
+
+    @property
+    def rejected(self) -> tuple[str, ...]:
+        """What is wrong with it, one text for each thing."""
+        return self._rejected
 
     def status(self) -> dict[str, Any]:
         """For `status`: what is wrong with the config on disk, if anything is."""
@@ -70,19 +87,23 @@ class Reloader:
     async def reload(self) -> Reloaded:
         """Look at the config now, and let it take over if it is new and right."""
         async with self._turn:
-            try:
-                snapshot = await asyncio.to_thread(self._manager.configuration.load)
-                changed = snapshot.digest != self._digest or not snapshot.digest
-                if changed:
-                    await self._take_over(snapshot)
-                    self._digest = snapshot.digest
-            except ConfigurationError as error:
-                return self._reject(error)
-            self._rejected, self.rejected_at = (), None
-            return Reloaded(applied=True, changed=changed, generation=self._manager.snapshot.generation)
+            with self._around():
+                return await self._look()
+
+    async def _look(self) -> Reloaded:
+        try:
+            snapshot = await asyncio.to_thread(self._manager.configuration.load)
+            changed = snapshot.digest != self._digest or not snapshot.digest
+            if changed:
+                await self._take_over(snapshot)
+                self._digest = snapshot.digest
+        except ConfigurationError as error:
+            return self._reject(error)
+        self._rejected, self.rejected_at = (), None
+        return Reloaded(applied=True, changed=changed, generation=self._manager.snapshot.generation)
 
     def _reject(self, error: ConfigurationError) -> Reloaded:
-        problems = tuple(map(str, error.problems)) if isinstance(error, ConfigErrors) else (str(error),)
+        problems = problems_of(error)
         if problems != self._rejected:
             self._rejected, self.rejected_at = problems, datetime.now(UTC)
             self._manager.log.event(

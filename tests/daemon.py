@@ -27,7 +27,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -54,6 +54,7 @@ class RunningDaemon:
         arguments: More arguments of `sidecar serve`.
         expect: Events that would fail the test, but shall not: "task.failed", "library.logged", ...
         exit_code: What it ends with.
+        wrapper: What runs the command: a command that takes one.
     """
 
     def __init__(
@@ -65,13 +66,14 @@ class RunningDaemon:
         arguments: Collection[str] = (),
         expect: Collection[str] = (),
         exit_code: int = 0,
+        wrapper: Sequence[str] = (),
     ) -> None:
         tmp_path.mkdir(parents=True, exist_ok=True)
         self.run = Path(tempfile.mkdtemp(prefix="sc-", dir="/tmp"))
         self.config_path = tmp_path / "sidecar.yaml"
         self.stderr_path = tmp_path / "stderr"
         self.admin_path = self.run / "admin.sock"
-        self._command = [sys.executable, "-W", "default", "-m", "sidecar", "serve", *arguments]
+        self._command = [*wrapper, sys.executable, "-W", "default", "-m", "sidecar", "serve", *arguments]
         if config is not None:
             self.config_path.write_text(self.complete(config))
             self._command += ["--config", str(self.config_path)]

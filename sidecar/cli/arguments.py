@@ -45,6 +45,15 @@ def _config(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _serve(parser: argparse.ArgumentParser) -> None:
+    _config(parser)
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit 78 when the config is wrong; else a service begins with the last one that was right",
+    )
+
+
 def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="stop after the story; exit 0 only if every step held")
     parser.add_argument(
@@ -110,7 +119,7 @@ COMMANDS = (
         "sidecar.cli.serving",
         "run the daemon until SIGTERM",
         "sidecar serve --config sidecar.yaml",
-        _config,
+        _serve,
         mortal=False,
     ),
     Command(

@@ -11,4 +11,4 @@ __all__ = ["serve"]
 
 def serve(args: argparse.Namespace) -> int:
     """Serve until a signal."""
-    return run(args.config)
+    return run(args.config, strict=args.strict)

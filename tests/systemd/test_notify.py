@@ -17,9 +17,10 @@ from sidecar.notify import Notifier, forget
 @pytest.fixture(params=["path", "abstract"])
 def manager(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
     """A service manager's socket."""
-    with tempfile.TemporaryDirectory(prefix="sc-", dir="/tmp") as run, socket.socket(
-        socket.AF_UNIX, socket.SOCK_DGRAM
-    ) as sock:
+    with (
+        tempfile.TemporaryDirectory(prefix="sc-", dir="/tmp") as run,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock,
+    ):
         sock.bind(f"{run}/notify" if request.param == "path" else f"\0{run}/notify")
         sock.settimeout(5)
         yield sock
@@ -99,9 +100,7 @@ def test_a_manager_that_is_gone_is_no_error(tmp_path: Path) -> None:
         ({"WATCHDOG_USEC": "soon"}, None),
     ],
 )
-def test_the_watchdog_counts_only_if_it_watches_this_process(
-    environ: dict[str, str], watchdog_s: float | None
-) -> None:
+def test_the_watchdog_counts_only_if_it_watches_this_process(environ: dict[str, str], watchdog_s: float | None) -> None:
     notifier = Notifier.of({"NOTIFY_SOCKET": "@sidecar-test", **environ}, 7)
     assert notifier.watchdog_s == watchdog_s
     notifier.close()
