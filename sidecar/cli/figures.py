@@ -9,8 +9,8 @@ from sidecar.cli.terminal import count, say, span
 
 __all__ = ["show_stats"]
 
+_CHECKED = ("HEALTH CHECKS", "OK", "P50", "P95")
 _NUMBERS = ("ATTEMPTS", "OK", "P50", "P95", "FIRST TOKEN P50", "TOKENS IN", "TOKENS OUT", "COST")
-_NO_TARGET = "none"  # health checks ask a provider, not a target
 
 
 def show_stats(stats: dict[str, Any]) -> None:
@@ -34,11 +34,23 @@ def show_stats(stats: dict[str, Any]) -> None:
     )
     say()
     rows = [
-        _row(f"{provider} (health checks)" if target == _NO_TARGET else target, told)
-        for provider, of_provider in stats["providers"].items()
-        for target, told in of_provider["targets"].items()
+        _row(target, told) for provider in stats["providers"].values() for target, told in provider["targets"].items()
     ]
     show(("TARGET", *_NUMBERS, "FAILURES"), rows, wraps="FAILURES", right=_NUMBERS)
+    checked = {name: told["checks"] for name, told in stats["providers"].items() if told["checks"]["total"]}
+    if checked:
+        say()
+        show(
+            ("PROVIDER", *_CHECKED, "FAILURES"),
+            [_check(name, told) for name, told in checked.items()],
+            wraps="FAILURES",
+            right=_CHECKED,
+        )
+
+
+def _check(name: str, told: dict[str, Any]) -> list[Cell]:
+    latency = told["latency_s"]
+    return [name, f"{told['total']:,}", _ratio(told), span(latency["p50"]), span(latency["p95"]), (_kinds(told), "red")]
 
 
 def _row(name: str, told: dict[str, Any]) -> list[Cell]:

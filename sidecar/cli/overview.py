@@ -18,9 +18,8 @@ _STATES: Mapping[str, str] = MappingProxyType(
 _HEALTH: Mapping[str, str] = MappingProxyType({"healthy": "green", "unhealthy": "red", "unknown": "dim"})
 _WHY_CHARS = 120
 _WIDE_COLUMNS = 130  # below it, why stands under the target, and the columns that explain no outage are left out
-_FACTS = ("NEXT TRY", "LAST OK", "HEALTH")
+_FACTS = ("SINCE", "NEXT TRY", "LAST OK", "HEALTH")
 _NUMBERS = ("IN FLIGHT", "WEIGHT", "FIRST TOKEN P50")
-_NEXT = {"half_open": "next request", "unhealthy": "next check"}
 
 
 def show_status(status: dict[str, Any], stats: dict[str, Any]) -> None:
@@ -30,7 +29,11 @@ def show_status(status: dict[str, Any], stats: dict[str, Any]) -> None:
         status: Of the daemon.
         stats: Likewise; the first-token times of targets are taken from them.
     """
-    targets = {key: each for provider in status["providers"].values() for key, each in provider["targets"].items()}
+    targets = {
+        key: {**target, "next_check_s": provider["next_check_s"]}
+        for provider in status["providers"].values()
+        for key, target in provider["targets"].items()
+    }
     say(_headline(status))
     _say_config(status)
     refused = sum(1 for target in targets.values() if target["refusal"])
@@ -55,7 +58,8 @@ def _headline(status: dict[str, Any]) -> str:
 
 
 def _say_config(status: dict[str, Any]) -> None:
-    say(f"config {printable(status['source'])}  listening on {', '.join(status['listen'])}")
+    applied = f"applied at {_at(status['applied_at'])}"
+    say(f"config {printable(status['source'])} {applied}  listening on {', '.join(status['listen'])}")
     if not status["last_reload_successful"]:
         say(paint(f"the config on disk is rejected{_since(status['rejected_at'])}, this one goes on:", "red"))
         for problem in status["rejected"]:
@@ -67,10 +71,12 @@ def _say_config(status: dict[str, Any]) -> None:
 
 
 def _since(moment: str | None) -> str:
-    if moment is None:
-        return ""
+    return "" if moment is None else f" since {_at(moment)}"
+
+
+def _at(moment: str) -> str:
     ago = datetime.now(UTC) - datetime.fromisoformat(moment)
-    return f" since {moment[11:19]} UTC ({span(max(0.0, ago.total_seconds()))})"
+    return f"{moment[11:19]} UTC ({span(max(0.0, ago.total_seconds()))} ago)"
 
 
 def _show_targets(targets: Mapping[str, dict[str, Any]], first_tokens: Mapping[str, float | None]) -> None:
@@ -109,11 +115,12 @@ def _wide(key: str, target: dict[str, Any], first_token_s: float | None) -> list
 
 
 def _facts(target: dict[str, Any]) -> list[Cell]:
-    """State, next try, last success, health."""
+    """State, since when, next try, last success, health."""
     state, success, health = _state(target), target["last_success_s_ago"], target["health"]
     return [
         (state, _STATES.get(state, "red")),
-        _next_try(state, target["open_for_s"]),
+        span(target["down_for_s"]),
+        _next_try(state, target),
         "never" if success is None else f"{span(success)} ago",
         (health, _HEALTH.get(health, "")),
     ]
@@ -136,10 +143,13 @@ def _why(target: dict[str, Any]) -> str:
     return cut(": ".join(filter(None, (reason, target["last_error"]))), _WHY_CHARS)
 
 
-def _next_try(state: str, open_for_s: float | None) -> str:
-    if open_for_s is None:
-        return _NEXT.get(state, "")
-    return f"in {span(open_for_s)}" if open_for_s else "next request"
+def _next_try(state: str, target: dict[str, Any]) -> str:
+    open_for_s, check_s = target["open_for_s"], target["next_check_s"]
+    if state == "unhealthy":
+        return "" if check_s is None else f"check in {span(check_s)}"
+    if open_for_s:
+        return f"in {span(open_for_s)}"
+    return "next request" if state in ("open", "half_open") else ""
 
 
 def show_plan(plan: dict[str, Any]) -> None:
@@ -151,15 +161,32 @@ def show_plan(plan: dict[str, Any]) -> None:
     first = next((row["pool"] for row in plan["targets"] if not row["skipped"]), None)
     for number, row in enumerate(plan["targets"], 1):
         verdict: Cell = _verdict(row, first)
-        share = f"{row['share']:.0%}"
-        rows.append([str(number), row["pool"], row["target"], f"{row['weight']:g}", share, verdict, row["breaker"]])
-    show(("", "POOL", "TARGET", "WEIGHT", "SHARE", "NOW", "BREAKER"), rows, wraps="NOW", right=("WEIGHT", "SHARE"))
+        share, limit = f"{row['share']:.0%}", span(row["first_token_limit_s"])
+        rows.append([str(number), row["pool"], row["target"], _weight(row), share, verdict, _breaker(row), limit])
+    headers = ("", "POOL", "TARGET", "WEIGHT", "SHARE", "NOW", "BREAKER", "FIRST TOKEN IN")
+    show(headers, rows, wraps="NOW", right=("WEIGHT", "SHARE", "FIRST TOKEN IN"))
     if all(row["skipped"] for row in plan["targets"]):
         say(
             paint(
                 "nothing is available: a request would be answered 503 or 429 at once, or tried as a last resort", "red"
             )
         )
+
+
+def _weight(row: dict[str, Any]) -> str:
+    """As configured, and what slow start leaves of it."""
+    weight, effective = row["weight"], row["effective_weight"]
+    return f"{weight:g}" if effective == weight else f"{effective:.3g} of {weight:g}"
+
+
+def _breaker(row: dict[str, Any]) -> str:
+    """Its state, and until when."""
+    state, open_for_s = row["breaker"], row["open_for_s"]
+    if row["reason"] and not str(row["skipped"]).startswith("open: "):
+        state = f"{state}: {row['reason']}"  # else it was just said
+    if open_for_s is None:
+        return str(state)
+    return f"{state}, next try {f'in {span(open_for_s)}' if open_for_s else 'is the next request'}"
 
 
 def _verdict(row: dict[str, Any], first: str | None) -> Cell:

@@ -20,11 +20,16 @@ Check = Callable[[Sequence[Provider]], Awaitable[bool]]
 
 
 def groups(snapshot: Snapshot) -> Mapping[Hashable, tuple[Provider, ...]]:
-    """Providers that one check serves: same address, same key; those with checks off are left out."""
+    """Providers that one check serves; those with checks off are left out.
+
+    Same address, same key, reached in the same way; where a check asks a model, the same model.
+    """
     found: dict[Hashable, tuple[Provider, ...]] = {}
     for provider in snapshot.providers.values():
         if provider.health.mode is not HealthMode.OFF:
-            key = (provider.base_url, provider.type, provider.auth.key, provider.health.mode)
+            how = (provider.transport, provider.tls, provider.trust_env)
+            model = provider.model if provider.health.mode is HealthMode.COMPLETION else None
+            key = (provider.base_url, provider.type, provider.auth.key, how, provider.health.mode, model)
             found[key] = (*found.get(key, ()), provider)
     return found
 
@@ -59,6 +64,13 @@ class Checks:
             for task in self._running.values():
                 task.cancel()
             await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    def due_in(self, provider: str, now: float) -> float | None:
+        """Seconds until the provider's next check; None if none is planned."""
+        for key, providers in groups(self._snapshot()).items():
+            if any(each.name == provider for each in providers) and key in self._due:
+                return 0.0 if key in self._running else max(0.0, self._due[key] - now)
+        return None
 
     def _start_due(self, now: float) -> None:
         current = groups(self._snapshot())

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
@@ -100,6 +101,8 @@ class LLMManager:
         self._closed = False
         self._resets: dict[str, asyncio.Task[bool]] = {}
         self._prober = Prober(lambda: self.snapshot, self.book, self.registry, self.log, self.metrics)
+        self.checks = Checks(lambda: self.snapshot, self.book, self._prober.check, random.random)
+        self.applied_at = datetime.now(UTC)  # when the snapshot in force came into force
         self._base = self.configuration.initial or self.configuration.load()
         self.metrics.gauges = lambda: gauges(self)
         self._take_over(self._base)
@@ -170,6 +173,7 @@ class LLMManager:
         """The one place where a snapshot comes into force."""
         snapshot = msgspec.structs.replace(snapshot, generation=generation)
         now = monotonic()
+        self.applied_at = datetime.now(UTC)
         self.log.set_secrets(snapshot.secrets)
         self.book.adopt(snapshot, now)
         self.balancer.pools.adopt(snapshot)
@@ -334,7 +338,7 @@ class LLMManager:
 
     async def run_health_checks(self) -> None:
         """Check every provider at its interval until cancelled."""
-        await Checks(lambda: self.snapshot, self.book, self._prober.check, random.random).run()
+        await self.checks.run()
 
     def _transitioned(self, transition: Transition) -> None:
         """Every move of a breaker is a line that explains itself."""
@@ -370,7 +374,7 @@ class LLMManager:
 
     def get_stats(self) -> dict[str, Any]:
         """Counters since the start, as plain JSON values: `manager`, `providers`, `summary`."""
-        stats = self.metrics.stats()
+        stats = self.metrics.stats(self.snapshot.providers)
         stats["manager"] |= {
             "generation": self.snapshot.generation,
             "in_flight": len(self.active),

@@ -18,6 +18,7 @@ from sidecar.model.settings import HealthMode
 from sidecar.model.topology import AuthScheme, Provider, Snapshot
 from sidecar.observe.log import DebugLogger
 from sidecar.observe.metrics import MetricsCollector
+from sidecar.observe.series import CHECK
 from sidecar.routing.health import Health, HealthBook
 from sidecar.upstream.probe import ProbeResult, probe
 from sidecar.upstream.registry import LLMProviderRegistry
@@ -133,7 +134,7 @@ class Prober:
         record = AttemptRecord(
             generation=self._snapshot().generation,
             provider=provider.name,
-            operation="health",
+            operation=CHECK,
             selection=Selection.PROBE.value,
             outcome=Outcome.FAILED if failure else Outcome.OK,
             kind=failure.kind if failure else None,

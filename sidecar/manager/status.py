@@ -6,6 +6,7 @@ Reads only: asking changes nothing. Values are plain JSON; times are relative to
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,11 @@ from sidecar.config.diff import chain_text
 from sidecar.manager.standings import is_refused
 from sidecar.manager.state import ProviderState
 from sidecar.model.request import Needs
+from sidecar.model.settings import Timeouts
 from sidecar.model.topology import Provider, Route
 from sidecar.observe.metrics import Gauge
 from sidecar.routing.explain import explain as explain_route
-from sidecar.routing.health import BreakerState, Health
+from sidecar.routing.health import BreakerState, Health, TargetState
 
 if TYPE_CHECKING:
     from sidecar.manager.manager import LLMManager
@@ -41,8 +43,25 @@ def provider_status(manager: LLMManager, provider: Provider, now: float) -> dict
         "health_status": any(known) if known else None,
         "type": provider.type,
         "base_url": provider.base_url,
-        "targets": {state.key: {**state.describe(now), "weight": weights.get(state.key)} for state in states},
+        "next_check_s": manager.checks.due_in(provider.name, now),
+        "targets": {
+            state.key: {**_target(state, now, manager.snapshot.timeouts), "weight": weights.get(state.key)}
+            for state in states
+        },
     }
+
+
+def _target(state: TargetState, now: float, timeouts: Timeouts) -> dict[str, Any]:
+    """As the state tells it, and the moments that people compare with other logs."""
+    told = state.describe(now, timeouts.first_token)
+    told["down_since"] = _moment(told["down_for_s"], -1)
+    told["open_until"] = _moment(told["open_for_s"], 1)
+    return told
+
+
+def _moment(apart_s: float | None, sign: int) -> str | None:
+    """The UTC time so many seconds from now, in the past (-1) or the future."""
+    return None if apart_s is None else (datetime.now(UTC) + timedelta(seconds=sign * apart_s)).isoformat()
 
 
 def _weights(manager: LLMManager) -> dict[str, float]:
@@ -60,6 +79,7 @@ def status(manager: LLMManager) -> dict[str, Any]:
     snapshot = manager.snapshot
     return {
         "generation": snapshot.generation,
+        "applied_at": manager.applied_at.isoformat(),
         "source": snapshot.source,
         "warnings": list(snapshot.warnings),
         "overrides": [

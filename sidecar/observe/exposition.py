@@ -47,7 +47,13 @@ class _Scrape(Collector):
 
     def collect(self) -> Iterator[Metric]:
         attempts, requests = self._collector.attempt_series(), self._collector.request_series()
-        yield from _attempt_families(attempts)
+        yield from _attempt_families([series for series in attempts if not series.key.is_check])
+        yield _counters(
+            "sidecar_health_checks",
+            "Active checks of providers by what they came to.",
+            ("provider", "outcome", "kind"),
+            ((_texts(s.key.provider, s.key.outcome, s.key.kind), s.count) for s in attempts if s.key.is_check),
+        )
         yield from _request_families(requests)
         yield from _gauge_families(self._collector.gauges())
 

@@ -17,7 +17,7 @@ import msgspec
 from sidecar.model.failures import Kind
 from sidecar.model.records import AttemptRecord, Outcome, RequestRecord
 from sidecar.model.topology import Operation
-from sidecar.observe.series import AttemptKey, AttemptSeries, RequestKey, RequestSeries
+from sidecar.observe.series import CHECK, AttemptKey, AttemptSeries, RequestKey, RequestSeries
 from sidecar.observe.stats import providers_told, summary_told
 
 __all__ = ["Gauge", "MetricsCollector"]
@@ -27,7 +27,7 @@ _REST = "*"
 _OTHER = "other"
 _OUTCOMES = frozenset(outcome.value for outcome in Outcome)
 _KINDS = frozenset(kind.value for kind in Kind)
-_OPERATIONS = frozenset(operation.value for operation in Operation)
+_OPERATIONS = frozenset({CHECK, *(operation.value for operation in Operation)})
 
 
 class Gauge(msgspec.Struct, frozen=True):
@@ -52,7 +52,8 @@ class MetricsCollector:
 
     def attempt(self, record: AttemptRecord) -> None:
         """Count one attempt."""
-        series = self._attempts.get((record.target, record.operation, record.outcome, record.kind))
+        # A health check has no target: it is counted for its provider.
+        series = self._attempts.get((record.target or record.provider, record.operation, record.outcome, record.kind))
         if series is None:
             series = self._attempt_series(record)
         series.observe(record)
@@ -72,18 +73,22 @@ class MetricsCollector:
         """Every series of requests, live: to be read at once."""
         return list(self._requests.values())
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self, providers: Iterable[str] = ()) -> dict[str, Any]:
         """Everything as plain copies that `json.dumps` takes; times in seconds, ratios 0..1 or None.
 
         `manager`: uptime, and the gauges that have no labels. `providers`: for each what its attempts
-        came to, and the same for each of its `targets`. `summary`: `requests` and `attempts`, over all.
+        came to, the same for each of its `targets`, and its health `checks`. `summary`: `requests`,
+        `attempts` and `checks`, over all.
+
+        Args:
+            providers: Names that are told even if nothing was asked of them.
         """
         manager: dict[str, Any] = {"uptime_s": round(time.monotonic() - self._began_s, 3)}
         manager.update((gauge.name, gauge.value) for gauge in self.gauges() if not gauge.labels)
         attempts = self.attempt_series()
         return {
             "manager": manager,
-            "providers": providers_told(attempts),
+            "providers": providers_told(attempts, providers),
             "summary": summary_told(attempts, self.request_series()),
         }
 
@@ -105,7 +110,8 @@ class MetricsCollector:
             _known(record.outcome, _OUTCOMES),
             _known(record.kind, _KINDS),
         )
-        return self._attempts.setdefault((target, key.operation, key.outcome, key.kind), AttemptSeries(key))
+        name = target or provider
+        return self._attempts.setdefault((name, key.operation, key.outcome, key.kind), AttemptSeries(key))
 
     def _request_series(self, record: RequestRecord) -> RequestSeries:
         key = RequestKey(

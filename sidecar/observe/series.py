@@ -10,8 +10,9 @@ import msgspec
 from sidecar.model.records import AttemptRecord, RequestRecord
 from sidecar.observe.histogram import TOKEN_BOUNDS, Histogram
 
-__all__ = ["AttemptKey", "AttemptSeries", "RequestKey", "RequestSeries"]
+__all__ = ["CHECK", "AttemptKey", "AttemptSeries", "RequestKey", "RequestSeries"]
 
+CHECK = "health"  # the operation of health checks, beside those of clients
 _MAX_TOKENS = 2**50  # what an upstream may claim is not ours to believe
 
 
@@ -23,6 +24,11 @@ class AttemptKey(msgspec.Struct, frozen=True):
     operation: str | None
     outcome: str | None
     kind: str | None
+
+    @property
+    def is_check(self) -> bool:
+        """Whether it was asked for by nobody: a check of a provider's health."""
+        return self.operation == CHECK
 
 
 class RequestKey(msgspec.Struct, frozen=True):

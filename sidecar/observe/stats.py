@@ -22,17 +22,24 @@ _FAULTS = (Outcome.FAILED.value, Outcome.TRUNCATED.value)
 _NONE = "none"
 
 
-def providers_told(every: Sequence[AttemptSeries]) -> dict[str, Any]:
-    """For each provider what its attempts came to, and the same for each of its targets."""
+def providers_told(every: Sequence[AttemptSeries], names: Iterable[str] = ()) -> dict[str, Any]:
+    """For each provider what its attempts came to, the same for each of its targets, and its health checks.
+
+    Args:
+        every: All series.
+        names: Providers that are told even if there is nothing of them.
+    """
+    grouped = _grouped(every, lambda key: key.provider)
+    return {name: _provider_told(grouped.get(name, [])) for name in dict.fromkeys([*names, *grouped])}
+
+
+def _provider_told(every: Sequence[AttemptSeries]) -> dict[str, Any]:
+    attempts, checks = _apart(every)
+    of_targets = _grouped(attempts, lambda key: key.target)
     return {
-        provider: {
-            **_attempts_told(attempts),
-            "targets": {
-                target: _attempts_told(of_target)
-                for target, of_target in _grouped(attempts, lambda key: key.target).items()
-            },
-        }
-        for provider, attempts in _grouped(every, lambda key: key.provider).items()
+        **_attempts_told(attempts),
+        "checks": _checks_told(checks),
+        "targets": {target: _attempts_told(of_target) for target, of_target in of_targets.items()},
     }
 
 
@@ -45,7 +52,21 @@ def summary_told(attempts: Sequence[AttemptSeries], requests: Sequence[RequestSe
         "first_token_s": _spread(series.first_token for series in good),
         "overhead_s": _spread(series.overhead for series in requests),
     }
-    return {"requests": told, "attempts": _attempts_told(attempts)}
+    tried, checks = _apart(attempts)
+    return {"requests": told, "attempts": _attempts_told(tried), "checks": _checks_told(checks)}
+
+
+def _apart(every: Sequence[AttemptSeries]) -> tuple[list[AttemptSeries], list[AttemptSeries]]:
+    """Attempts for clients, and health checks."""
+    return [each for each in every if not each.key.is_check], [each for each in every if each.key.is_check]
+
+
+def _checks_told(checks: Sequence[AttemptSeries]) -> dict[str, Any]:
+    good = [series for series in checks if series.key.outcome == _OK]
+    return {
+        **_outcomes_told([(series.key.outcome, series.key.kind, series.count) for series in checks]),
+        "latency_s": _spread(series.duration for series in good),
+    }
 
 
 def _attempts_told(attempts: Sequence[AttemptSeries]) -> dict[str, Any]:

@@ -169,6 +169,7 @@ class Breaker:
         "consecutive_gateway",
         "epoch",
         "kind",
+        "opened_at",
         "openings",
         "passed",
         "probes",
@@ -188,6 +189,7 @@ class Breaker:
         self.since = 0.0  # when the state began
         self.until = 0.0  # of open: when a probe is admitted
         self.kind: Kind | None = None  # why it opened last
+        self.opened_at: float | None = None  # the first opening of this outage; None while in use
         self.openings = 0  # n: how often it opened, less one for each calm time
         self.passed = 0  # good probes of this half_open
         self.probes = 0  # in flight
@@ -305,6 +307,8 @@ class Breaker:
 
     def _open(self, signal: Signal, now: float) -> None:
         self.openings += 1
+        if self.opened_at is None:
+            self.opened_at = now
         self.until = now + self._stay(signal)
         self.kind = signal.kind
         self._enter(_O, now)
@@ -358,6 +362,8 @@ class Breaker:
         self.reserved = False
         if state is _H or state is _S:
             self._forget()
+        if state is _C or state is _S:
+            self.opened_at = None
 
     def _forget(self) -> None:
         self.consecutive = self.consecutive_gateway = 0

@@ -34,13 +34,14 @@ class Source(StrEnum):
 class Checks:
     """The health axis of one target."""
 
-    __slots__ = ("bad", "good", "health", "source")
+    __slots__ = ("bad", "bad_since", "good", "health", "source")
 
     def __init__(self) -> None:
         self.health = Health.UNKNOWN
         self.source: Source | None = None
         self.good = 0  # checks in a row
         self.bad = 0
+        self.bad_since: float | None = None  # the first of them
 
     @property
     def by_operator(self) -> bool:
@@ -49,13 +50,15 @@ class Checks:
 
     def passed(self, settings: HealthSettings) -> None:
         """A good check; the first of all is believed at once."""
-        self.bad = 0
+        self.bad, self.bad_since = 0, None
         self.good += 1
         if self.health is Health.UNKNOWN or self.good >= settings.rise:
             self._say(Health.HEALTHY, Source.CHECK)
 
-    def failed(self, settings: HealthSettings) -> None:
+    def failed(self, settings: HealthSettings, now: float) -> None:
         """A bad check."""
+        if not self.bad:
+            self.bad_since = now
         self.good = 0
         self.bad += 1
         if self.bad >= settings.fall:
@@ -63,7 +66,7 @@ class Checks:
 
     def answered(self) -> None:
         """Live traffic went well."""
-        self.bad = 0
+        self.bad, self.bad_since = 0, None
         self._say(Health.HEALTHY, Source.TRAFFIC)
 
     def declare(self, healthy: bool) -> None:
@@ -75,6 +78,7 @@ class Checks:
         """Nothing is known any more."""
         self.health, self.source = Health.UNKNOWN, None
         self.good = self.bad = 0
+        self.bad_since = None
 
     def _say(self, health: Health, source: Source) -> None:
         if self.health is not health and not self.by_operator:

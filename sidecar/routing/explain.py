@@ -21,6 +21,10 @@ class Explained(msgspec.Struct, frozen=True):
     share: float  # of its pool's requests now, 0 to 1; by weights, other strategies may differ
     skipped: str | None  # why it is passed over, or None
     breaker: str
+    reason: str | None  # why the breaker is not closed
+    open_for_s: float | None  # until it admits a probe
+    effective_weight: float  # what slow start leaves of the weight
+    first_token_limit_s: float  # of a stream that asks for nothing special, and is not the last that can be asked
 
 
 def explain(
@@ -43,8 +47,13 @@ def explain(
                 member.weight,
                 weight / total if total else 0.0,
                 reason,
-                str(state.breaker.state),
+                told["breaker"],
+                told["reason"],
+                told["open_for_s"],
+                member.weight * told["weight_factor"],
+                told["first_token_limit_s"],
             )
             for member, state, reason, weight in rows
+            for told in [state.describe(now, route.timeouts.first_token)]
         ]
     return explained

@@ -52,6 +52,7 @@ _CLOSED, _OPEN, _HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerStat
 _MAINT = AdminState.MAINT
 _HEALTHY, _UNHEALTHY = Health.HEALTHY, Health.UNHEALTHY
 
+_AUTO = AutoLimit()
 _PANIC_EVERY_S = 1.0
 _PANIC_RATE_LIMIT_S = 2.0  # a rate-limited target is left alone unless its time is nearly over
 _SOON_S = 1.0  # when a slot may be free again: nobody knows, soon
@@ -241,7 +242,7 @@ class TargetState:
         """An active check was bad; fresh live traffic outvotes it."""
         self.revivals = 0
         if not self.fresh(now):
-            self.checks.failed(self.provider.health)
+            self.checks.failed(self.provider.health, now)
 
     def fresh(self, now: float) -> bool:
         """Whether live traffic went well within the interval of checks: as good as a check."""
@@ -259,14 +260,31 @@ class TargetState:
         self.checks.forget()
         self._panic_at = None
 
-    def describe(self, now: float) -> dict[str, Any]:
-        """What people are told of it: plain values, times relative to now."""
+    def down_for(self, now: float) -> float | None:
+        """Seconds since it was last in use for everybody: since the first opening, or the first bad check."""
+        unhealthy_since = self.checks.bad_since if self.checks.health is _UNHEALTHY else None
+        began = [moment for moment in (self.breaker.opened_at, unhealthy_since) if moment is not None]
+        return max(0.0, now - min(began)) if began else None
+
+    def first_token_limit(self, limit: AutoLimit) -> float:
+        """Seconds that a stream which asks for nothing special is given to its first content."""
+        is_reasoning = self.provider.facts(self.key.partition("/")[2]).reasoning is True
+        return self.speed.raised(self.speed.first_content_limit(limit, reasoning=is_reasoning), limit)
+
+    def describe(self, now: float, first_token: AutoLimit = _AUTO) -> dict[str, Any]:
+        """What people are told of it: plain values, times relative to now.
+
+        Args:
+            now: On the clock of all its times.
+            first_token: The limit that rules where no route has one of its own.
+        """
         breaker, error, checks = self.breaker, self.last_error, self.checks
         breaker.window.slide(now)
         return {
             "breaker": str(breaker.state),
             "reason": str(breaker.kind) if breaker.kind and breaker.state is not _CLOSED else None,
             "open_for_s": max(0.0, breaker.until - now) if breaker.state is _OPEN else None,
+            "down_for_s": self.down_for(now),
             "openings": breaker.openings,
             "recent_requests": breaker.window.requests,
             "recent_failures": breaker.window.failures,
@@ -276,7 +294,7 @@ class TargetState:
             "refusal": self.refusal(now),
             "in_flight": self.in_flight,
             "weight_factor": breaker.weight_factor(now),
-            "first_token_limit_s": self.speed.first_content_limit(AutoLimit(), reasoning=False),
+            "first_token_limit_s": self.first_token_limit(first_token),
             "first_token_s": self.speed.first_contents.value_s,
             "answer_s": self.speed.answers.value_s,
             "last_success_s_ago": None if self.last_success_at is None else now - self.last_success_at,

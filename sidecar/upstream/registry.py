@@ -1,5 +1,6 @@
-"""Which transport serves which provider: made at first use, shared by origin, closed with the registry.
+"""Which transport serves which provider: made at first use, closed with the registry.
 
+Providers share none, even at one origin: what is closed for one must not break the streams of another.
 `LLMProviderRegistry` is a public Python name: an embedder registers a factory for a provider type of
 its own. Knows nothing of config files, routes or health.
 """
@@ -65,7 +66,6 @@ class LLMProviderRegistry:
         self._accounts.pop(provider.name, None)
         transport = self._transports.pop(self._key(provider), None)
         if transport is not None:
-            self._accounts = {n: a for n, a in self._accounts.items() if a.transport is not transport}
             await transport.aclose()
 
     async def aclose(self) -> None:
@@ -88,7 +88,7 @@ class LLMProviderRegistry:
         if provider.type in self._factories or provider.transport is TransportName.EMBEDDED:
             return provider.type, provider.name, provider.base_url, repr(sorted(provider.options.items()))
         origin, _ = parse_origin(provider.base_url, provider.tls, trust_env=provider.trust_env)
-        return origin, provider.transport
+        return provider.name, origin, provider.transport
 
     def _make(self, provider: Provider) -> Transport:
         factory = self._factories.get(provider.type)

@@ -42,7 +42,7 @@ class TransportError(Exception):
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Where connections go: equal origins share a pool."""
+    """Where connections go."""
 
     scheme: str  # http | https
     host: str  # as in the URL, without brackets

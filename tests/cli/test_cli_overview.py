@@ -12,6 +12,7 @@ WELL: dict[str, Any] = {
     "breaker": "closed",
     "reason": None,
     "open_for_s": None,
+    "down_for_s": None,
     "admin": "ready",
     "health": "healthy",
     "refusal": None,
@@ -26,6 +27,7 @@ OPEN = {
     "reason": "overloaded",
     "refusal": "open: overloaded",
     "open_for_s": 8.2,
+    "down_for_s": 252.0,
     "last_error": "The [model] is down.",
     "last_success_s_ago": 250.0,
 }
@@ -36,6 +38,7 @@ def status(**targets: dict[str, Any]) -> dict[str, Any]:
         "version": "1.0",
         "generation": 7,
         "source": "/etc/sidecar.yaml",
+        "applied_at": "2026-03-01T11:58:00+00:00",
         "uptime_s": 7320.0,
         "pid": 4,
         "draining": False,
@@ -47,7 +50,7 @@ def status(**targets: dict[str, Any]) -> dict[str, Any]:
         "warnings": [],
         "overrides": [],
         "routes": {"default": {"chain": "[p/a, p/b]", "balance": ["weighted"]}},
-        "providers": {"p": {"targets": {f"p/{name}": target for name, target in targets.items()}}},
+        "providers": {"p": {"next_check_s": 3.2, "targets": {f"p/{name}": target for name, target in targets.items()}}},
     }
 
 
@@ -73,7 +76,7 @@ def test_what_is_down_comes_first_and_says_why_and_when(capsys: pytest.CaptureFi
     assert "1 of 3 targets not available" in lines
     order = [line.split()[0] for line in lines if line.startswith("p/")]
     assert order == ["p/b", "p/c", "p/a"]
-    assert row(lines, "p/b") == "p/b open overloaded: The [model] is down. in 8.2 s 4m 10s ago healthy 3 70"
+    assert row(lines, "p/b") == "p/b open overloaded: The [model] is down. 4m 12s in 8.2 s 4m 10s ago healthy 3 70"
     assert row(lines, "p/a") == "p/a closed 1.5 s ago healthy 3 70 412 ms"
     assert row(lines, "default") == "default [p/a, p/b] weighted"
 
@@ -84,7 +87,10 @@ def test_what_is_down_comes_first_and_says_why_and_when(capsys: pytest.CaptureFi
         ({"admin": "maint", "refusal": "maint"}, "maint"),
         ({"admin": "drain"}, "drain"),
         ({"refusal": "no key"}, "no key"),
-        ({"refusal": "unhealthy: check", "health": "unhealthy"}, "unhealthy check: long ago next check"),
+        (
+            {"refusal": "unhealthy: check", "health": "unhealthy", "down_for_s": 9.0},
+            "unhealthy check: long ago 9.0 s check in 3.2 s",
+        ),
         ({"refusal": "busy"}, "busy"),
         ({"breaker": "half_open", "reason": "unreachable"}, "half_open unreachable: long ago next request"),
         ({"breaker": "open", "reason": "unreachable", "open_for_s": 0.0}, "open unreachable: long ago next request"),
@@ -108,6 +114,7 @@ def test_a_rejected_config_is_told_in_full(capsys: pytest.CaptureFixture[str]) -
     }
     lines = shown(capsys, said)
     assert "last reload REJECTED" in lines[0]
+    assert lines[1].startswith("config /etc/sidecar.yaml applied at 11:58:00 UTC (")
     assert lines[2].startswith("the config on disk is rejected since 12:00:01 UTC (")
     assert lines[3:7] == [*(f"  {each}" for each in problems), "warning: careful", "changed by hand: p/a: weight 5"]
 
@@ -129,9 +136,12 @@ def test_on_a_narrow_terminal_why_stands_under_the_target(monkeypatch: pytest.Mo
     assert "8.2 s" in lines[at]
 
 
-def plan(*skipped: str | None) -> dict[str, Any]:
+CLOSED = {"breaker": "closed", "reason": None, "open_for_s": None, "effective_weight": 1.0, "first_token_limit_s": 12.0}
+
+
+def plan(*skipped: str | None, **row: object) -> dict[str, Any]:
     targets = [
-        {"pool": f"r[{i}]", "target": f"p/{i}", "weight": 1.0, "share": 0.5, "skipped": why, "breaker": "closed"}
+        {"pool": f"r[{i}]", "target": f"p/{i}", "weight": 1.0, "share": 0.5, "skipped": why, **CLOSED, **row}
         for i, why in enumerate(skipped)
     ]
     return {"model": "m", "route": "r", "strict": False, "targets": targets}
@@ -141,11 +151,39 @@ def test_a_plan_says_who_is_asked_and_who_stands_behind(capsys: pytest.CaptureFi
     show_plan(plan("open: unreachable", None, None))
     lines = capsys.readouterr().out.splitlines()
     assert [" ".join(line.split()) for line in lines if " p/" in line] == [
-        "1 r[0] p/0 1 50% skipped: open: unreachable closed",
-        "2 r[1] p/1 1 50% asked closed",
-        "3 r[2] p/2 1 50% fallback closed",
+        "1 r[0] p/0 1 50% skipped: open: unreachable closed 12 s",
+        "2 r[1] p/1 1 50% asked closed 12 s",
+        "3 r[2] p/2 1 50% fallback closed 12 s",
     ]
     assert "nothing is available" not in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("skipped", "row", "end"),
+    [
+        (
+            "open: overloaded",
+            {"breaker": "open", "reason": "overloaded", "open_for_s": 8.2},
+            "1 50% skipped: open: overloaded open, next try in 8.2 s 12 s",
+        ),
+        (
+            None,
+            {"breaker": "open", "reason": "overloaded", "open_for_s": 0.0},
+            "1 50% asked open: overloaded, next try is the next request 12 s",
+        ),
+        (
+            None,
+            {"breaker": "slow_start", "reason": "unreachable", "effective_weight": 0.25, "first_token_limit_s": 36.0},
+            "0.25 of 1 50% asked slow_start: unreachable 36 s",
+        ),
+    ],
+)
+def test_a_plan_shows_the_breaker_until_when_the_weight_and_the_limit(
+    skipped: str | None, row: dict[str, Any], end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_plan(plan(skipped, **row))
+    (line,) = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if " p/" in line]
+    assert line == f"1 r[0] p/0 {end}"
 
 
 def test_a_plan_without_anybody_says_so(capsys: pytest.CaptureFixture[str]) -> None:

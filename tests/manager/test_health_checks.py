@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from time import monotonic
 
 import pytest
@@ -148,6 +149,46 @@ class Looked:
 def test_one_check_serves_all_that_share_address_and_key() -> None:
     named = [[provider.name for provider in group] for group in groups(Looked().snapshot).values()]
     assert named == [["a", "twin"], ["other_key"]]
+
+
+@pytest.mark.parametrize(
+    ("mode", "twin", "together"),
+    [
+        ("models", "model: n", True),
+        ("models", "model: m, tls: {ca_file: /ca.pem}", False),
+        ("models", "model: m, transport: aiohttp", False),
+        ("completion", "model: m", True),
+        ("completion", "model: n", False),
+    ],
+)
+def test_a_check_speaks_for_those_it_would_be_the_same_for(
+    mode: str, twin: str, together: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_text("certificate")
+    entry = 'type: openai-compatible, base_url: "https://127.0.0.1:1/v1", api_key: one'
+    config = f"""
+health: {{mode: {mode}}}
+providers:
+  a: {{{entry}, model: m}}
+  twin: {{{entry}, {twin.replace("/ca.pem", str(tmp_path / "ca.pem"))}}}
+routes: {{default: {{chain: [a, twin]}}}}
+"""
+    found = groups(ConfigurationManager.from_text(config, environ={}).load())
+    assert len(found) == (1 if together else 2)
+
+
+async def test_the_time_of_the_next_check_is_known() -> None:
+    looked = Looked()
+    assert looked.checks.due_in("a", monotonic()) is None  # nobody checks
+    task = asyncio.create_task(looked.checks.run(tick_s=0.001))
+    async with asyncio.timeout(5):
+        while not looked.checks.due_in("a", monotonic()):
+            await asyncio.sleep(0.001)
+    assert 20 < (looked.checks.due_in("twin", monotonic()) or 0) <= 30
+    assert looked.checks.due_in("unasked", monotonic()) is None
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_a_running_check_is_not_begun_again_and_a_failing_one_ends_nothing() -> None:

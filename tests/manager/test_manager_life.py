@@ -24,7 +24,7 @@ from sidecar import (
     ResponseNormalizer,
 )
 from sidecar.sources import places
-from tests.fake_provider import FakeProvider, ok, silence, stall_after
+from tests.fake_provider import WORDS, FakeProvider, ok, silence, stall_after
 from tests.manager.managing import HI, Managed, listed
 
 ONE = "routes: {default: {chain: [a]}}\n"
@@ -217,3 +217,14 @@ async def test_no_resource_is_left_to_the_collector(a: FakeProvider) -> None:
         del managed
         gc.collect()
     assert not caught
+
+
+async def test_a_reset_breaks_no_stream_of_another_provider_at_the_same_place(a: FakeProvider) -> None:
+    a.script(ok(gap_s=0.02))
+    async with Managed(listed(a=a, twin=a) + "routes: {default: {chain: [twin]}}\n") as managed:
+        stream = managed.manager.chat_stream(HI)
+        said = (await anext(stream)).delta
+        assert await managed.manager.reset_provider("a")
+        async for chunk in stream:
+            said += chunk.delta
+    assert said.split()[-1] == WORDS[-1]

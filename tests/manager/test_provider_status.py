@@ -46,6 +46,9 @@ async def test_it_follows_success_and_failure(a: FakeProvider, b: FakeProvider) 
     assert 20 < (datetime.fromisoformat(told["a"]["backoff_until"]) - now).total_seconds() < 50
     target = told["a"]["targets"]["a/m"]
     assert (target["breaker"], target["reason"], target["last_error_kind"]) == ("open", "rate_limited", "rate_limited")
+    since, until = (datetime.fromisoformat(target[key]) for key in ("down_since", "open_until"))
+    assert since <= now < until
+    assert told["b"]["targets"]["b/m"]["down_since"] is told["b"]["targets"]["b/m"]["open_until"] is None
     assert 0 <= told["b"]["targets"]["b/m"]["last_success_s_ago"] < 5
 
 
@@ -114,6 +117,25 @@ async def test_what_is_told_is_a_copy(a: FakeProvider, b: FakeProvider) -> None:
         told["a"]["targets"].clear()
         told.clear()
         assert managed.manager.get_provider_status()["a"]["targets"]
+
+
+async def test_stats_count_health_checks_apart_and_tell_every_provider(a: FakeProvider, b: FakeProvider) -> None:
+    b.models_status = 500
+    async with Managed(listed(a=a, b=b, c=a) + CHAIN) as managed:
+        assert set(managed.manager.get_stats()["providers"]) == {"a", "b", "c"}
+        await managed.manager.health_check_all()
+        await managed.manager.chat(HI)
+        stats = managed.manager.get_stats()
+    told, summary = stats["providers"], stats["summary"]
+    assert {name: each["total"] for name, each in told.items()} == {"a": 1, "b": 0, "c": 0}
+    assert {name: list(each["targets"]) for name, each in told.items()} == {"a": ["a/m"], "b": [], "c": []}
+    assert {name: each["checks"]["outcomes"] for name, each in told.items()} == {
+        "a": {"ok": 1},
+        "b": {"failed": 1},
+        "c": {"ok": 1},
+    }
+    assert (summary["attempts"]["total"], summary["checks"]["total"]) == (1, 3)
+    assert summary["attempts"]["success_ratio"] == 1.0
 
 
 async def test_stats_tell_attempts_and_requests_apart(a: FakeProvider, b: FakeProvider) -> None:

@@ -9,9 +9,9 @@ from simulator import chain, provider, snapshot
 from sidecar.model.errors import ConfigurationError
 from sidecar.model.failures import POLICY, Effect, Failure, Kind, UpstreamError
 from sidecar.model.secret import Secret
-from sidecar.model.settings import HealthSettings
-from sidecar.model.topology import Auth, AuthScheme, Target
-from sidecar.routing.breaker import BreakerState
+from sidecar.model.settings import AutoLimit, HealthSettings
+from sidecar.model.topology import Auth, AuthScheme, ModelFacts, Target
+from sidecar.routing.breaker import BreakerEvent, BreakerState, Signal
 from sidecar.routing.health import EVENTS, AdminState, Health, HealthBook, Source, TargetState, Transition
 
 KEYED = Auth(AuthScheme.BEARER, Secret("k1"))
@@ -364,6 +364,46 @@ def test_a_description_is_plain_and_moves_nothing() -> None:
     assert (told["breaker"], told["reason"], told["open_for_s"], told["refusal"]) == ("open", "overloaded", 0.0, None)
     assert (told["recent_failures"], told["last_error_kind"], told["last_success_s_ago"]) == (0, "overloaded", 1000.0)
     assert book.state("a/m").breaker.epoch == epoch
+
+
+def test_an_outage_lasts_from_its_first_opening_until_the_target_is_in_use_again() -> None:
+    book = Book("a/m", "b/m")
+    state = book.state("a/m")
+    assert state.down_for(0.0) is None
+    book.fail("a/m", Kind.OVERLOADED, 10.0, times=3)
+    state.apply(Signal(BreakerEvent.TIMER), 100.0)
+    assert state.breaker.state is BreakerState.HALF_OPEN
+    assert state.down_for(100.0) == 90.0
+    book.fail("a/m", Kind.OVERLOADED, 110.0)
+    assert (state.breaker.state, state.down_for(200.0)) == (BreakerState.OPEN, 190.0)
+    state.apply(Signal(BreakerEvent.TIMER), 500.0)
+    book.succeed("a/m", 501.0)
+    assert state.down_for(501.0) == 491.0
+    book.succeed("a/m", 502.0)
+    assert (state.breaker.state, state.down_for(502.0)) == (BreakerState.SLOW_START, None)
+
+
+def test_one_that_is_unhealthy_is_down_since_the_first_bad_check() -> None:
+    book = Book("a/m")
+    state = book.state("a/m")
+    for now in (10.0, 15.0, 20.0):
+        assert state.down_for(now) is None
+        state.check_failed(now)
+    assert state.down_for(30.0) == 20.0
+    state.check_passed(30.0, 30.0)
+    state.check_passed(35.0, 35.0)
+    assert state.down_for(35.0) is None
+
+
+def test_the_limit_that_is_told_is_the_one_that_rules() -> None:
+    book = Book("a/m", models={"m": ModelFacts(reasoning=True)})
+    state = book.state("a/m")
+    assert state.first_token_limit(AutoLimit()) == 120.0
+    state.speed.content_came(10.0, None, 0.0)
+    assert state.first_token_limit(AutoLimit()) == 30.0
+    state.speed.abandon(30.0, 1.0)
+    assert state.first_token_limit(AutoLimit()) == 90.0
+    assert state.describe(1.0, AutoLimit(fixed_s=7.0))["first_token_limit_s"] == 7.0
 
 
 def test_the_body_of_an_error_is_not_kept() -> None:
