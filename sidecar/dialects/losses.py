@@ -1,4 +1,9 @@
-"""How losses are noted: the same few ways for every dialect."""
+"""How losses are noted: the same few ways for every dialect.
+
+A name in `extra` that begins with `~` is a note of its dialect on how something was written that is said
+in full elsewhere (another spelling, a default that was spelt out). It is given back to that dialect, and
+is no loss to any other.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,9 @@ from typing import Any
 from sidecar.model.hub import How, Loss
 from sidecar.model.topology import Dialect
 
-__all__ = ["added", "changed", "dropped", "foreign"]
+__all__ = ["NOTE", "added", "changed", "dropped", "foreign"]
+
+NOTE = "~"
 
 _NOTHING: tuple[object, ...] = (None, [], {}, "", ())
 
@@ -41,5 +48,5 @@ def foreign(
         silent: Names whose absence changes nothing.
     """
     for name, value in extra.items():
-        if value not in _NOTHING and name not in silent:
+        if value not in _NOTHING and name not in silent and not name.startswith(NOTE):
             dropped(losses, f"{path}.{name}" if path else name, f"{dialect.value} has no such field")
