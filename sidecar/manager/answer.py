@@ -123,6 +123,12 @@ class Answer:
         return self._route.stream.sse_keepalive_s if self._route is not None and self._call.stream else None
 
     @property
+    def total_s(self) -> float:
+        """How long the request may take, from its arrival to the last byte that its client reads."""
+        ours_s = (self._route or self._rooms.snapshot).timeouts.total_s
+        return min(ours_s, self._call.limits.total_s or ours_s)
+
+    @property
     def fault(self) -> bytes:
         """The event that tells of the failure in a stream whose head was sent already."""
         return fault_event(self.failure, self.attempts) if self.failure is not None else b""

@@ -5,6 +5,8 @@
 - There is a limit of connections over all doors; one too many is answered 503 and closed.
 - What is no HTTP is answered 400 in the dialect's shape, logged as one line, and never shown again:
   a broken request may hold a key.
+- A client who does not read is not waited for without end: neither with an answer under way, nor with
+  the rest of one when the connection is to be closed.
 - A handler that met a client who had left is no error.
 
 Costs a comparison for each read, and one timer for each connection and each head that comes in parts.
@@ -14,6 +16,7 @@ Leans on semi-private attributes of aiohttp's protocol, as `wire` does: the mino
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import cast
 
 from aiohttp import web
@@ -60,6 +63,7 @@ class Connection(RequestHandler):
         "_limits",
         "_mine",
         "_refusals",
+        "answer_by",
         "leaving",
         "peer_uid",
     )
@@ -91,6 +95,7 @@ class Connection(RequestHandler):
         self._head_bytes = 0
         self.leaving = False  # close after the answer under way, or the next one
         self.peer_uid: int | None = None
+        self.answer_by: float | None = None  # of the monotonic clock: when the answer under way must be read
 
     @property
     def busy(self) -> bool:
@@ -133,6 +138,42 @@ class Connection(RequestHandler):
             self._break_body()
         elif not self._request_count:  # the first bytes can be faster than aiohttp's task, which waits for them
             self._head_goes_on(len(data))
+
+    async def _drain_helper(self) -> None:
+        """Wait until the client has read most of what was written; everything that writes waits here.
+
+        Raises:
+            ConnectionResetError: It has not read in time, or is gone; the connection is closed.
+        """
+        if self.transport is None or not self._paused:
+            await super()._drain_helper()
+            return
+        patience_s = self._limits.body_idle_s if self.answer_by is None else self.answer_by - monotonic()
+        try:
+            async with asyncio.timeout(patience_s):
+                await super()._drain_helper()
+        except TimeoutError:
+            if self.transport is not None:
+                self.transport.abort()
+            raise ConnectionResetError("the client did not read its answer in time") from None
+
+    def force_close(self) -> None:
+        """Close the connection, once what was written has left."""
+        transport = self.transport
+        super().force_close()
+        self._see_off(transport)
+
+    async def start(self) -> None:
+        """Take requests until the end; aiohttp's own loop."""
+        try:
+            await super().start()
+        finally:
+            self._see_off(self.transport)
+
+    def _see_off(self, transport: asyncio.Transport | None) -> None:
+        """Close for good what closes only when its last bytes have left: the client may never read them."""
+        if transport is not None and transport.get_write_buffer_size():
+            self._loop.call_later(self._limits.body_idle_s, transport.abort)
 
     def handle_error(
         self,

@@ -7,6 +7,7 @@ Every error, ours included, is told in the client's dialect.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from types import MappingProxyType
 from typing import cast
 from urllib.parse import unquote
@@ -88,7 +89,12 @@ class DataPlane:
             return await self._fail(request, wire, failure, close=True)
         except LLMError as error:
             return await self._fail(request, wire, error.failure)
-        return await send(answer, wire)
+        connection = cast(Connection, request.protocol)
+        connection.answer_by = monotonic() + answer.total_s
+        try:
+            return await send(answer, wire)
+        finally:
+            connection.answer_by = None
 
     async def _read_only(self, request: web.BaseRequest, wire: ResponseWire, path: str) -> web.StreamResponse:
         """Model lists and health: answers that cost nothing and change nothing."""

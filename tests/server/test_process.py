@@ -260,9 +260,7 @@ async def test_listeners_come_change_and_go_with_an_edit(tmp_path: Path, fake: F
             assert (await daemon.chat())[0] == 200
             await daemon.edit('listen: [{address: "unix:@RUN@/two", mode: "0666"}]\n' + rest)
             assert stat.S_IMODE((run / "two").stat().st_mode) == 0o666
-            assert (
-                await client.ask(head("GET", "/healthz", host=f"localhost:{daemon.port}"))
-            ).status == 200  # it stayed open
+            assert (await client.ask(head("GET", "/healthz"))).status == 200  # it stayed open
         assert not (run / "one").exists()
         assert daemon.listen == [f"unix:{run}/two"]
 
