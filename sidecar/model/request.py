@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -12,6 +13,12 @@ __all__ = ["Call", "ClientLimits", "Needs", "Peek"]
 
 # In the spelling of any dialect: what stands beside bytes that are no text, and cost tokens of their own.
 _MEDIA = (b";base64,", b'"base64"', b'"file_data"', b'"image_url"', b'"input_audio"', b'"inlineData"', b'"inline_data"')
+
+_EFFECTS = ("background", "web_search_options", "mcp_servers")
+_OFF = frozenset({b"null", b"false", b"[]"})
+_CLIENTS_TYPES = frozenset({"function", "custom", None})
+_DECLARATIONS = frozenset({"functionDeclarations", "function_declarations"})  # Gemini's, many in one
+_TOOLS = msgspec.json.Decoder(list[dict[str, Any]] | None).decode
 
 
 class Needs(msgspec.Struct, frozen=True):
@@ -43,6 +50,27 @@ class Peek(msgspec.Struct, frozen=True):
     def holds_media(self) -> bool:
         """Whether some of it may be no text; reads all of it, so ask only where much depends on it."""
         return any(mark in raw for raw in map(bytes, self.fields.values()) for mark in _MEDIA)
+
+    @property
+    def has_effects(self) -> bool:
+        """Whether the provider does more than answer: goes on in the background, or calls tools of its own.
+
+        What is not known to be the client's to run is held to be the provider's.
+        """
+        if any(bytes(self.fields.get(name, b"null")) not in _OFF for name in _EFFECTS):
+            return True
+        tools = self.fields.get("tools")
+        try:
+            return tools is not None and not all(map(_is_clients, _TOOLS(tools) or ()))
+        except msgspec.MsgspecError:
+            return True
+
+
+def _is_clients(tool: Mapping[str, object]) -> bool:
+    """Whether it is the client that runs this tool, in whatever dialect it is described."""
+    if "type" in tool:
+        return tool["type"] in _CLIENTS_TYPES
+    return "name" in tool or not tool.keys() - _DECLARATIONS
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -206,13 +206,19 @@ class _Run:
         )
 
     def _hedge_after(self, choice: Choice) -> float | None:
-        """When a second target may be asked: never by a probe or in panic, for those are questions of their own."""
+        """When a second target may be asked.
+
+        Never beside a probe or in panic, for those are questions of their own, and never where more than an
+        answer is asked for.
+        """
         settings = self._route.stream.hedge
         state = choice.state
         if settings is None or not self._call.stream or self.broken is not None or choice.selection is _PANIC:
             return None
         if state.breaker.state not in IN_USE or self._number >= self._max_attempts:
             return None
+        if self._call.peek.has_effects:
+            return None  # what is done at the provider would be done twice
         return state.speed.usual_first_content() if settings.after_s is None else settings.after_s
 
     def hedge(self, now: float) -> Try | None:

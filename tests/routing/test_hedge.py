@@ -25,12 +25,12 @@ DOWN = Failure(Kind.GATEWAY_ERROR, "down")
 Engine = Generator[Any, Any, None]
 
 
-def begun(world: World, *, stream: bool = True) -> tuple[Engine, Try]:
+def begun(world: World, *, stream: bool = True, fields: dict[str, msgspec.Raw] | None = None) -> tuple[Engine, Try]:
     """A request, and whom it asks first."""
     route = world.routes["r"]
-    engine = failover(
-        route, call(stream=stream), world.book, world.balances, world.budget, now=world.now, rng=world.rng
-    )
+    asked = call(stream=stream)
+    asked = msgspec.structs.replace(asked, peek=msgspec.structs.replace(asked.peek, fields=fields or {}))
+    engine = failover(route, asked, world.book, world.balances, world.budget, now=world.now, rng=world.rng)
     command = next(engine)
     assert isinstance(command, Try)
     return engine, command
@@ -50,6 +50,29 @@ def other(first: Try) -> str:
 
 def end(world: World, number: int, failure: Failure | None = None) -> End:
     return End(world.now, 0.6, failure, number=number)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "raced"),
+    [
+        ("background", True, False),
+        ("background", False, True),
+        ("web_search_options", {}, False),
+        ("mcp_servers", [{"url": "https://example.org"}], False),
+        ("tools", None, True),
+        ("tools", [], True),
+        ("tools", [{"type": "function", "function": {"name": "f"}}, {"type": "custom", "name": "g"}], True),
+        ("tools", [{"name": "f", "input_schema": {}}], True),
+        ("tools", [{"functionDeclarations": [{"name": "f"}]}], True),
+        ("tools", [{"type": "function", "name": "f"}, {"type": "web_search"}], False),
+        ("tools", [{"type": "code_execution_20250825", "name": "code_execution"}], False),
+        ("tools", [{"googleSearch": {}}], False),
+        ("tools", "nonsense", False),
+    ],
+)
+def test_what_has_effects_at_the_provider_is_asked_of_one_at_a_time(field: str, value: object, raced: bool) -> None:
+    _, first = begun(World(ROUTE), fields={field: msgspec.Raw(msgspec.json.encode(value))})
+    assert (first.hedge_after_s is not None) is raced
 
 
 def test_who_is_late_is_raced_by_another_of_the_pool() -> None:
