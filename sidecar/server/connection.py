@@ -16,6 +16,7 @@ Leans on semi-private attributes of aiohttp's protocol, as `wire` does: the mino
 from __future__ import annotations
 
 import asyncio
+import resource
 from time import monotonic
 from typing import cast
 
@@ -32,6 +33,7 @@ from sidecar.server.wire import WholeResponse, encode_head
 
 __all__ = ["Connection", "Crowd"]
 
+_SPARE_DESCRIPTORS = 40  # for files, providers, and who comes to look what is wrong
 _LINGER_S = 2.0  # a refused body is read this long, because a close with unread bytes would reset the answer away
 
 
@@ -42,6 +44,16 @@ class Crowd:
 
     def __init__(self) -> None:
         self.count = 0
+
+    def most(self, allowed: int) -> int:
+        """How many there may be: as many as the config allows, if descriptors are left for what they ask for.
+
+        Without any left, nothing could be asked of a provider, and providers would be judged by that.
+        """
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if descriptors == resource.RLIM_INFINITY:
+            return allowed
+        return min(allowed, descriptors - max(descriptors // 4, _SPARE_DESCRIPTORS))
 
 
 class Connection(RequestHandler):
@@ -111,7 +123,7 @@ class Connection(RequestHandler):
         """Let it in, unless there are too many."""
         self._crowd.count += 1
         self._mine.add(self)
-        if self._crowd.count > self._limits.max_connections:
+        if self._crowd.count > self._crowd.most(self._limits.max_connections):
             self._one_too_many(cast(asyncio.Transport, transport))
             return
         self.peer_uid = peer_uid(cast(asyncio.Transport, transport))
@@ -242,8 +254,10 @@ class Connection(RequestHandler):
         self.force_close()
 
     def _one_too_many(self, transport: asyncio.Transport) -> None:
-        most = self._limits.max_connections
-        message = f"there are {most} connections already (limits.max_connections); use fewer, and keep them open"
+        allowed = self._limits.max_connections
+        most = self._crowd.most(allowed)
+        bound = "limits.max_connections" if most == allowed else "the process's limit of open files"
+        message = f"there are {most} connections already ({bound}); use fewer, and keep them open"
         transport.write(self._told(Failure(Kind.NO_TARGET, message, retry_after_s=1.0)))
         transport.close()
 
