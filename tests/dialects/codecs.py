@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from sidecar.dialects import anthropic_messages
 from sidecar.dialects.dialect import Codec
 from sidecar.dialects.sse import Framer, parse, split
 from sidecar.model.blocks import (
@@ -34,7 +35,9 @@ from sidecar.model.hub import (
 from sidecar.model.records import Usage
 from sidecar.model.topology import Dialect
 
-CODECS: dict[Dialect, Codec] = {}
+CODECS: dict[Dialect, Codec] = {
+    Dialect.ANTHROPIC_MESSAGES: anthropic_messages,
+}
 
 
 # -- reading a stream
