@@ -33,6 +33,7 @@ _NOTHING = Needs()
 _ASK_TO_REASON = frozenset({"reasoning_effort", "reasoning", "thinking"})
 _NO_REASONING = _EMPTY | {b'"none"'}
 _MAX_SHOWN = 60  # bytes of a wrong value
+_MAX_MODEL_CHARS = 512  # it is logged, counted, and sent back in headers
 _FITS_BYTES = 8 * 1024  # a body that any model takes
 
 
@@ -65,6 +66,8 @@ def peek(body: bytes, operation: Operation) -> Peek:
     model = _typed(fields, "model", _MODEL, "a string")
     if not model:
         raise _invalid('"model" is missing; name a route or provider/model', "model")
+    if len(model) > _MAX_MODEL_CHARS:
+        raise _invalid(f'"model" is longer than {_MAX_MODEL_CHARS} characters', "model")
     stream = operation is not Operation.EMBEDDINGS and _typed(fields, "stream", _FLAG, "true or false") is True
     return Peek(fields, model, stream, stream and _wants_usage(fields), _needs(body, fields, operation))
 
