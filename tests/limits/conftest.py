@@ -15,9 +15,11 @@ from tests.fake_provider import FakeProvider, ok
 CONFIG = """
 providers:
   fake: {{type: openai-compatible, base_url: "{url}", api_key: k-fake}}
+  slow: {{type: openai-compatible, base_url: "{url}", api_key: k-slow, transport: aiohttp}}
   well: {{type: openai-compatible, base_url: "{well}", api_key: k-well}}
 routes:
   default: {{chain: [fake/m], timeouts: {{total: 1500ms}}}}
+  aiohttp: {{chain: [slow/m], timeouts: {{total: 1500ms}}}}
   well: {{chain: [well/m]}}
 health: {{mode: "off"}}
 resilience: {{same_target_retries: 0, breaker: {{consecutive_failures: 1000, consecutive_gateway_failures: 1000,
