@@ -167,8 +167,16 @@ def _config_warnings(path: str) -> Iterator[str]:
 
 
 def key_warning(path: str) -> str | None:
-    """What is sloppy about a key file's mode, if anything."""
-    if _mode(path) & 0o066:
+    """What is sloppy about a key file's mode, if anything.
+
+    That a group reads a file of somebody else's is fine: how else would a service without a fixed user read it?
+    """
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    sloppy = 0o066 if status.st_uid == os.geteuid() else 0o026
+    if status.st_mode & sloppy:
         return f"{path}: others than the owner can read or write the key; chmod 0600 {path}"
     return None
 

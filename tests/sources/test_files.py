@@ -158,6 +158,16 @@ def test_a_key_that_others_can_reach_is_warned_of(tmp_path: Path, mode: int) -> 
     assert key_warning(str(key)) == f"{key}: others than the owner can read or write the key; chmod 0600 {key}"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize(("mode", "warned"), [(0o640, False), (0o660, True), (0o644, True)])
+def test_a_group_may_read_a_key_that_belongs_to_somebody_else(tmp_path: Path, mode: int, warned: bool) -> None:
+    key = tmp_path / "key"
+    key.write_text("k")
+    key.chmod(mode)
+    os.chown(key, 65534, 65534)
+    assert (key_warning(str(key)) is not None) is warned
+
+
 @pytest.mark.parametrize(("mode", "warned"), [(0o644, False), (0o664, False), (0o666, True), (0o602, True)])
 def test_a_config_that_anybody_can_write_is_warned_of(tmp_path: Path, mode: int, warned: bool) -> None:
     path = tmp_path / "sidecar.yaml"
