@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from sidecar.dialects import anthropic_messages
+from sidecar.dialects import anthropic_messages, gemini_generate, openai_chat, openai_responses
 from sidecar.dialects.dialect import Codec
 from sidecar.dialects.sse import Framer, parse, split
 from sidecar.model.blocks import (
@@ -36,7 +36,10 @@ from sidecar.model.records import Usage
 from sidecar.model.topology import Dialect
 
 CODECS: dict[Dialect, Codec] = {
+    Dialect.OPENAI_RESPONSES: openai_responses,
     Dialect.ANTHROPIC_MESSAGES: anthropic_messages,
+    Dialect.OPENAI_CHAT: openai_chat,
+    Dialect.GEMINI_GENERATE: gemini_generate,
 }
 
 
