@@ -83,9 +83,10 @@ class FakeProvider:
     Args:
         tls: Serve https with this context.
         host: Where to listen; also the host of `base_url`.
+        port: The same; 0 is any.
     """
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
         self._tls = tls
         self._host = host
         self._holder: socket.socket | None = None
@@ -96,7 +97,7 @@ class FakeProvider:
         self._by_model: dict[str, _Script] = {}
         self._models: _Script | None = None
         self.models_status = 200
-        self.port = 0
+        self.port = port
         self.requests: list[Request] = []
         self.accepted = 0  # connections, ever
         self.active = 0  # answers under way
@@ -192,7 +193,7 @@ class FakeProvider:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         self._holder = socket.socket(family)
         self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._holder.bind((self._host, 0))
+        self._holder.bind((self._host, self.port))
         self.port = self._holder.getsockname()[1]
         await self.up()
         return self

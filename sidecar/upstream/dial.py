@@ -2,7 +2,9 @@
 
 Knows addresses and time limits; must not know HTTP. One limit covers DNS, TCP and TLS together.
 
-A name is resolved for every connection (the system's resolver caches), and what came is filtered
+A name is resolved for every connection (the system's resolver caches), but only once at a time: the
+system resolves in a few threads, which a name whose server is silent would take for itself, one for each
+connection that is tried, until no other name is resolved either. What came is filtered
 before anything is sent: link-local addresses are where clouds keep their metadata services, and no
 provider lives there, so a config or a DNS answer that points at one is refused, without exception.
 
@@ -107,9 +109,30 @@ async def resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, str]
     return admitted
 
 
-async def _lookup(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
+_Addresses = list[tuple[socket.AddressFamily, str]]
+_lookups: dict[tuple[asyncio.AbstractEventLoop, str, int], asyncio.Task[_Addresses]] = {}
+
+
+async def _lookup(host: str, port: int) -> _Addresses:
+    """What the system says; whoever asks meanwhile gets the same answer."""
+    loop = asyncio.get_running_loop()
+    key = loop, host, port
+    running = _lookups.get(key)
+    if running is None:
+        running = _lookups[key] = loop.create_task(_ask(host, port))
+        running.add_done_callback(lambda task: _answered(key, task))
+    return await asyncio.shield(running)
+
+
+async def _ask(host: str, port: int) -> _Addresses:
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [(family, str(address[0])) for family, _, _, _, address in found]
+
+
+def _answered(key: tuple[asyncio.AbstractEventLoop, str, int], task: asyncio.Task[_Addresses]) -> None:
+    del _lookups[key]
+    if not task.cancelled():
+        task.exception()  # whoever asked may be gone: then nobody else looks at it
 
 
 def link_local(text: str) -> bool:

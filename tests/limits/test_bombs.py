@@ -61,7 +61,8 @@ async def test_a_provider_that_never_ends(daemon: RunningDaemon, fake: FakeProvi
     # The other transport is for proxies; its library takes interim answers as fast as they come.
     routes = ("default",) if what == "interim answers" else ("default", "aiohttp")
     async with bounded(daemon, 250 * MIB if what == "a whole answer" else 60 * MIB, f"from a provider: {what}"):
-        assert not any(await asyncio.gather(*(_answered(daemon, route, stream=what in ("one event", "comments")) for route in routes)))
+        stream = what in ("one event", "comments")
+        assert not any(await asyncio.gather(*(_answered(daemon, route, stream=stream) for route in routes)))
         await fake.wait_closed_connections()
     fake.script(ok("fine"))
 
