@@ -140,7 +140,8 @@ def _why(target: dict[str, Any]) -> str:
     if _state(target) == "closed":
         return ""
     reason = target["reason"] or str(target["refusal"] or "").partition(": ")[2]
-    return cut(": ".join(filter(None, (reason, target["last_error"]))), _WHY_CHARS)
+    error = target["check_error"] if _state(target) == "unhealthy" else target["last_error"]
+    return cut(": ".join(filter(None, (reason, error))), _WHY_CHARS)
 
 
 def _next_try(state: str, target: dict[str, Any]) -> str:

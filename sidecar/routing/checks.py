@@ -34,7 +34,7 @@ class Source(StrEnum):
 class Checks:
     """The health axis of one target."""
 
-    __slots__ = ("bad", "bad_since", "good", "health", "source")
+    __slots__ = ("bad", "bad_since", "error", "good", "health", "source")
 
     def __init__(self) -> None:
         self.health = Health.UNKNOWN
@@ -42,6 +42,7 @@ class Checks:
         self.good = 0  # checks in a row
         self.bad = 0
         self.bad_since: float | None = None  # the first of them
+        self.error: str | None = None  # what was wrong at the last of them
 
     @property
     def by_operator(self) -> bool:
@@ -55,8 +56,9 @@ class Checks:
         if self.health is Health.UNKNOWN or self.good >= settings.rise:
             self._say(Health.HEALTHY, Source.CHECK)
 
-    def failed(self, settings: HealthSettings, now: float) -> None:
+    def failed(self, settings: HealthSettings, error: str, now: float) -> None:
         """A bad check."""
+        self.error = error
         if not self.bad:
             self.bad_since = now
         self.good = 0

@@ -199,7 +199,7 @@ class HealthBook:
             if failure is None:
                 state.check_passed(began, now)
             elif failure.kind is not Kind.CREDENTIAL:
-                state.check_failed(now)
+                state.check_failed(failure.message, now)
             elif not state.fresh(now) and state.breaker.state in IN_USE:
                 state.note(failure, now)
                 state.apply(Signal(BreakerEvent.FORBIDDEN, failure.kind), now)

@@ -238,11 +238,11 @@ class TargetState:
             if self.revivals >= settings.rise:
                 self.apply(REVIVED, now)
 
-    def check_failed(self, now: float) -> None:
+    def check_failed(self, error: str, now: float) -> None:
         """An active check was bad; fresh live traffic outvotes it."""
         self.revivals = 0
         if not self.fresh(now):
-            self.checks.failed(self.provider.health, now)
+            self.checks.failed(self.provider.health, error, now)
 
     def fresh(self, now: float) -> bool:
         """Whether live traffic went well within the interval of checks: as good as a check."""
@@ -291,6 +291,7 @@ class TargetState:
             "admin": str(self.admin),
             "health": str(checks.health),
             "health_source": checks.source and str(checks.source),
+            "check_error": checks.error if checks.bad else None,
             "refusal": self.refusal(now),
             "in_flight": self.in_flight,
             "weight_factor": breaker.weight_factor(now),

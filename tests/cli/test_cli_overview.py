@@ -20,6 +20,7 @@ WELL: dict[str, Any] = {
     "weight": 70.0,
     "last_success_s_ago": 1.5,
     "last_error": "long ago",
+    "check_error": None,
 }
 OPEN = {
     **WELL,
@@ -88,8 +89,8 @@ def test_what_is_down_comes_first_and_says_why_and_when(capsys: pytest.CaptureFi
         ({"admin": "drain"}, "drain"),
         ({"refusal": "no key"}, "no key"),
         (
-            {"refusal": "unhealthy: check", "health": "unhealthy", "down_for_s": 9.0},
-            "unhealthy check: long ago 9.0 s check in 3.2 s",
+            {"refusal": "unhealthy: check", "health": "unhealthy", "down_for_s": 9.0, "check_error": "no answer"},
+            "unhealthy check: no answer 9.0 s check in 3.2 s",
         ),
         ({"refusal": "busy"}, "busy"),
         ({"breaker": "half_open", "reason": "unreachable"}, "half_open unreachable: long ago next request"),

@@ -388,11 +388,13 @@ def test_one_that_is_unhealthy_is_down_since_the_first_bad_check() -> None:
     state = book.state("a/m")
     for now in (10.0, 15.0, 20.0):
         assert state.down_for(now) is None
-        state.check_failed(now)
+        state.check_failed("no answer", now)
     assert state.down_for(30.0) == 20.0
+    assert state.describe(30.0)["check_error"] == "no answer"
     state.check_passed(30.0, 30.0)
     state.check_passed(35.0, 35.0)
     assert state.down_for(35.0) is None
+    assert state.describe(35.0)["check_error"] is None
 
 
 def test_the_limit_that_is_told_is_the_one_that_rules() -> None:
