@@ -146,10 +146,10 @@ def _why(target: dict[str, Any]) -> str:
 
 def _next_try(state: str, target: dict[str, Any]) -> str:
     open_for_s, check_s = target["open_for_s"], target["next_check_s"]
-    if state == "unhealthy":
-        return "" if check_s is None else f"check in {span(check_s)}"
     if open_for_s:
         return f"in {span(open_for_s)}"
+    if str(target["refusal"]).startswith("unhealthy"):  # which a breaker that would admit a probe does not change
+        return "" if check_s is None else f"check in {span(check_s)}"
     return "next request" if state in ("open", "half_open") else ""
 
 

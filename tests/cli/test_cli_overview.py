@@ -92,6 +92,10 @@ def test_what_is_down_comes_first_and_says_why_and_when(capsys: pytest.CaptureFi
             {"refusal": "unhealthy: check", "health": "unhealthy", "down_for_s": 9.0, "check_error": "no answer"},
             "unhealthy check: no answer 9.0 s check in 3.2 s",
         ),
+        (
+            {"breaker": "open", "reason": "unreachable", "open_for_s": 0.0, "refusal": "unhealthy: check"},
+            "open unreachable: long ago check in 3.2 s",
+        ),
         ({"refusal": "busy"}, "busy"),
         ({"breaker": "half_open", "reason": "unreachable"}, "half_open unreachable: long ago next request"),
         ({"breaker": "open", "reason": "unreachable", "open_for_s": 0.0}, "open unreachable: long ago next request"),
