@@ -52,7 +52,7 @@ cp "$units"/* "$etc/"
 printf '[Unit]\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n' > "$etc/guest.target"
 rm -rf "$root/var/log/journal" "$root"/etc/systemd/journald.conf.d
 mkdir -p "$root/etc/systemd/journald.conf.d"
-printf '[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\nForwardToSyslog=no\n' > "$root/etc/systemd/journald.conf.d/guest.conf"
+printf '[Journal]\nStorage=volatile\nForwardToSyslog=no\n' > "$root/etc/systemd/journald.conf.d/guest.conf"
 : > "$root/etc/fstab"
 rm -f "$root/etc/machine-id"
 tr -d - < /proc/sys/kernel/random/uuid > "$root/etc/machine-id"

@@ -144,7 +144,7 @@ class Installed:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     state = tmp_path_factory.mktemp("systemd")
-    with booted(state) as guest, guest.network(), _upstream() as fake:
+    with booted(state) as guest, guest.network(), _Upstream() as fake:
         files = {
             CONFIG: config(fake.base_url),
             KEY: "key-one\n",
@@ -167,7 +167,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
         yield Installed(guest, fake)
 
 
-class _upstream:
+class _Upstream:
     """The fake provider on a loop and thread of its own, on the network of whoever enters."""
 
     def __enter__(self) -> FakeProvider:
@@ -350,6 +350,7 @@ def test_the_journal_has_json_with_priorities(service: Installed, held: Held) ->
     found = lines()
     assert all(priority == PRIORITIES[line["level"]] for priority, line in found)
     assert {priority for priority, _ in found} >= {"6", "3"}
+    assert {line["peer_uid"] for _, line in found if line["event"] == "request"} == {0}  # ours, seen from in there
     held(f"{len(found)} lines")
 
 
