@@ -103,7 +103,7 @@ def _route(snapshot: Snapshot, name: str) -> object:
     if route is None:
         return None
     chain = [(pool.balance, pool.sticky, [(m.target.key, m.weight) for m in pool.members]) for pool in route.chain]
-    return chain, route.timeouts, route.attempts, route.fallback_on
+    return chain, route.timeouts, route.attempts, route.stream, route.fallback_on
 
 
 def _weights(snapshot: Snapshot, name: str) -> dict[str, float]:

@@ -75,6 +75,19 @@ async def test_the_next_edit_of_the_route_replaces_it_and_says_so(a: FakeProvide
     assert line["override"] == "chain [b]"
 
 
+@pytest.mark.parametrize(
+    "key", ["stream: hold", "rescue: continue", "timeouts: {idle: 9s}", "sse_keepalive: 5s", "sticky: x-user",
+            "attempts: {max_attempts: 2}", "hold: {events: 3}", "hedge: {after: 1s}", "fallback_on: [invalid_request]",
+            "balance: random"],
+)  # fmt: skip
+async def test_an_edit_of_any_key_of_the_route_ends_it(a: FakeProvider, b: FakeProvider, key: str) -> None:
+    async with Managed(listed(a=a, b=b) + CHAIN) as managed:
+        managed.manager.set_fallback_chain(["b"])
+        managed.adopt(listed(a=a, b=b) + CHAIN.replace("[a, b]", f"[a, b], {key}"))
+        assert chain(managed.manager) == [["a/m"], ["b/m"]]
+        assert [line["override"] for line in managed.lines("override.ended")] == ["chain [b]"]
+
+
 async def test_an_edit_of_anything_else_keeps_it(a: FakeProvider, b: FakeProvider) -> None:
     async with Managed(listed(a=a, b=b) + CHAIN) as managed:
         manager = managed.manager
