@@ -170,7 +170,7 @@ def decode_usage(value: Any) -> Usage | None:
     prompt, tools = _count(fields, "promptTokenCount"), _count(fields, "toolUsePromptTokenCount")
     spoken, thought = _count(fields, "candidatesTokenCount"), _count(fields, "thoughtsTokenCount")
     total = _count(fields, "totalTokenCount")
-    if prompt is None and spoken is None and total is None:
+    if all(count is None for count in (prompt, tools, spoken, thought, total)):
         return None
     input_tokens = None if prompt is None and tools is None else (prompt or 0) + (tools or 0)
     output_tokens: int | None = None

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from sidecar.dialects.gemini_fields import restored, string, wrong
-from sidecar.dialects.losses import added, changed, dropped, foreign
+from sidecar.dialects.losses import NOTE, added, changed, dropped, foreign
 from sidecar.dialects.media import checked_base64, kind_of
 from sidecar.model.blocks import Media, MediaKind
 from sidecar.model.hub import Loss
@@ -74,6 +74,8 @@ def decode_inline(blob: Mapping[str, Any], path: str, extra: Mapping[str, Any]) 
     text = string(blob.get("data"), f"{path}.data").translate(_URL_ALPHABET).rstrip("=")
     data = checked_base64(text + "=" * (-len(text) % 4), f"{path}.data")
     rest = _rest(blob, "inlineData", {"mimeType", "data", "displayName"})
+    if data != blob["data"]:
+        rest[f"{NOTE}inlineData.data"] = blob["data"]
     return Media(kind_of(mime), mime, inline=data, name=_optional(blob, "displayName", path), extra={**extra, **rest})
 
 

@@ -80,7 +80,8 @@ class StreamDecoder:
                 return events
             events.append(self._start(value))
         candidate = next((one for one in objects(value.get("candidates")) if not one.get("index")), {})
-        self._usage |= object_of(value.get("usageMetadata"))
+        usage = object_of(value.get("usageMetadata"))
+        self._usage = dict(usage) if decode_usage(usage) is not None else {**self._usage, **usage}
         self._extra |= rest_of_answer(value) | rest_of_candidate(candidate, whole=False)
         self._refused = blocked(value) or self._refused
         parts = object_of(candidate.get("content")).get("parts")

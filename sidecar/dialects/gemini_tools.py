@@ -23,7 +23,8 @@ from sidecar.model.topology import Dialect
 __all__ = ["decode_choice", "decode_tools", "encode_choice", "encode_tools"]
 
 _OWN = Dialect.GEMINI_GENERATE
-_ENTRY = f"{NOTE}entry"
+_ENTRY = f"{NOTE}entry"  # which one of the list it stood in
+_NULLS = f"{NOTE}nulls"  # what is null beside it
 _FUNCTIONS = "functionDeclarations"
 _MODES: Mapping[str, ChoiceMode] = MappingProxyType(
     {
@@ -47,18 +48,21 @@ def decode_tools(value: Any) -> tuple[Tool, ...]:
     tools: list[Tool] = []
     for number, entry in enumerate(items(value, "tools")):
         path = f"tools[{number}]"
-        for name, inner in obj(entry, path).items():
+        fields = obj(entry, path)
+        nulls = [name for name, inner in fields.items() if inner is None]
+        place_of: dict[str, Any] = {_ENTRY: number, **({_NULLS: nulls} if nulls else {})}
+        for name, inner in fields.items():
             if inner is None:
                 continue
             if name != _FUNCTIONS:
-                tools.append(Tool(name, builtin={name: inner}, extra={_ENTRY: number}))
+                tools.append(Tool(name, builtin={name: inner}, extra=place_of))
                 continue
             for place, each in enumerate(items(inner, f"{path}.{name}")):
-                tools.append(_function(each, f"{path}.{name}[{place}]", number))
+                tools.append(_function(each, f"{path}.{name}[{place}]", place_of))
     return tuple(tools)
 
 
-def _function(value: Any, path: str, entry: int) -> Tool:
+def _function(value: Any, path: str, place_of: Mapping[str, Any]) -> Tool:
     fields = obj(value, path)
     name = string(fields["name"], f"{path}.name") if "name" in fields else ""
     if not name:
@@ -67,7 +71,7 @@ def _function(value: Any, path: str, entry: int) -> Tool:
     if description is not None:
         string(description, f"{path}.description")
     known = ("name", "description", "parameters", "parametersJsonSchema")
-    extra: dict[str, Any] = {_ENTRY: entry} | {key: item for key, item in fields.items() if key not in known}
+    extra: dict[str, Any] = {**place_of, **{key: item for key, item in fields.items() if key not in known}}
     if "description" in fields and description is None:
         extra["description"] = None
     schema = fields.get("parametersJsonSchema")
@@ -97,11 +101,14 @@ def encode_tools(tools: Sequence[Tool], losses: list[Loss], *, own: bool, whole:
             dropped(losses, f"{path}.cache_control", "Gemini caches prompts by itself")
         if tool.builtin is not None:
             if own:
-                entries.setdefault(tool.extra.get(_ENTRY, tool.name), {}).update(tool.builtin)
+                entry = entries.setdefault(tool.extra.get(_ENTRY, tool.name), {})
+                entry |= {**tool.builtin, **dict.fromkeys(tool.extra.get(_NULLS, ()))}
             else:
                 dropped(losses, path, f"only its own vendor has the tool {tool.name}")
             continue
         entry = entries.setdefault(tool.extra.get(_ENTRY, 0) if own else 0, {})
+        if own:
+            entry |= dict.fromkeys(tool.extra.get(_NULLS, ()))
         entry.setdefault(_FUNCTIONS, []).append(_declaration(tool, path, losses, own=own, whole=whole))
     return list(entries.values())
 
@@ -115,7 +122,7 @@ def _declaration(tool: Tool, path: str, losses: list[Loss], *, own: bool, whole:
     if own:
         if tool.schema is not None:
             said["parametersJsonSchema"] = tool.schema
-        return restored(said, {name: value for name, value in tool.extra.items() if name != _ENTRY})
+        return restored(said, {name: value for name, value in tool.extra.items() if name not in (_ENTRY, _NULLS)})
     foreign(losses, tool.extra, path, _OWN)
     if tool.schema is not None and whole:
         said["parametersJsonSchema"] = tool.schema

@@ -73,6 +73,7 @@ _TYPES: Mapping[str, int] = MappingProxyType(
         "invalid_authentication_error": 401,
         "permission_error": 403,
         "not_found_error": 404,
+        "request_too_large": 413,
         "rate_limit_exceeded": 429,
         "rate_limit_error": 429,
         "too_many_requests": 429,
@@ -85,6 +86,13 @@ _TYPES: Mapping[str, int] = MappingProxyType(
         "bad_gateway": 502,
         "service_unavailable": 503,
         "unavailable": 503,  # Google
+        "internal": 500,  # Google
+        "deadline_exceeded": 504,  # Google
+        "invalid_argument": 400,  # Google
+        "failed_precondition": 400,  # Google
+        "permission_denied": 403,  # Google
+        "unauthenticated": 401,  # Google
+        "not_found": 404,  # Google
         "overloaded_error": 529,
         "engine_overloaded_error": 529,  # Moonshot
         "timeout_error": 504,
@@ -109,9 +117,13 @@ _MARKERS: Sequence[tuple[frozenset[int], str, Kind]] = (
     (_TOO_LONG, "exceeds the available context size", Kind.CONTEXT_LENGTH),
     (_TOO_LONG, "exceed context window", Kind.CONTEXT_LENGTH),  # llama-cpp-python
     (_TOO_LONG, "too many tokens: size limit exceeded", Kind.CONTEXT_LENGTH),  # Cohere
+    (_TOO_LONG, "input is too long for requested model", Kind.CONTEXT_LENGTH),  # Claude at Bedrock
     # More than a whole minute's allowance: waiting does not help, another target may.
     (frozenset({413, 429}), "request too large for", Kind.CONTEXT_LENGTH),
     (_AT_FAULT, "api key not valid", Kind.CREDENTIAL),
+    (_AT_FAULT, "api key expired", Kind.CREDENTIAL),  # Google
+    (_AT_FAULT, "user location is not supported", Kind.CREDENTIAL),  # Google: not from this account's country
+    (_AT_FAULT, "organization has been disabled", Kind.CREDENTIAL),  # Anthropic
     (_UNPAID, "credit balance is too low", Kind.QUOTA_EXHAUSTED),
     (_UNPAID, "usage limit", Kind.QUOTA_EXHAUSTED),
     (_UNPAID, "used all available credits", Kind.QUOTA_EXHAUSTED),  # xAI
@@ -121,7 +133,9 @@ _MARKERS: Sequence[tuple[frozenset[int], str, Kind]] = (
     (_AT_FAULT, "flagged as potentially violating", Kind.CONTENT_POLICY),
     (_AT_FAULT, "content exists risk", Kind.CONTENT_POLICY),  # DeepSeek
     (_AT_FAULT | {403}, "content violates usage guidelines", Kind.CONTENT_POLICY),  # xAI
+    (_AT_FAULT, "blocked by content filtering policy", Kind.CONTENT_POLICY),  # Anthropic
     (_AT_FAULT, "model not found", Kind.MODEL_UNAVAILABLE),
+    (frozenset({403}), "access to the model", Kind.MODEL_UNAVAILABLE),  # Bedrock
     (_AT_FAULT, "model not exist", Kind.MODEL_UNAVAILABLE),  # DeepSeek
     (_AT_FAULT, "supported api model names", Kind.MODEL_UNAVAILABLE),  # DeepSeek
     (_AT_FAULT, "not a valid model", Kind.MODEL_UNAVAILABLE),  # OpenRouter
@@ -140,6 +154,7 @@ _STATUSES: Mapping[int, Kind] = MappingProxyType(
         408: Kind.GATEWAY_ERROR,
         409: Kind.SERVER_ERROR,  # two of the provider's own in each other's way
         429: Kind.RATE_LIMITED,
+        499: Kind.GATEWAY_ERROR,  # Google: cancelled on its way
         498: Kind.OVERLOADED,  # Groq: no capacity for this tier
         502: Kind.GATEWAY_ERROR,
         503: Kind.OVERLOADED,
