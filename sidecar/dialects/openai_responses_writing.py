@@ -1,0 +1,493 @@
+"""What a target is asked: turns become items, and whatever cannot be said is noted.
+
+A dialect that keeps nothing gets nothing kept: `store: false`, and the thoughts encrypted in the answer,
+for a model that thinks. Thoughts of other vendors are left out, for their signatures mean nothing here.
+
+Sources (read 2026-11): platform.openai.com/docs/api-reference/responses/create; of tools that are not
+strict, docs/guides/function-calling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from types import MappingProxyType
+from typing import Any, assert_never
+
+from sidecar.dialects.dialect import Untranslatable
+from sidecar.dialects.efforts import effort_of
+from sidecar.dialects.fitting import fit
+from sidecar.dialects.losses import added, changed, dropped, foreign
+from sidecar.dialects.media import data_url
+from sidecar.dialects.openai_responses_items import (
+    DIALECT,
+    WRITTEN,
+    call_item,
+    given_back,
+    minted,
+    output_part,
+    thinking_item,
+)
+from sidecar.dialects.openai_responses_reading import BREAKPOINT, ENCRYPTED, LOGPROBS
+from sidecar.model.blocks import (
+    Block,
+    CacheMark,
+    Media,
+    MediaKind,
+    Message,
+    Opaque,
+    Role,
+    Text,
+    Thinking,
+    ToolResult,
+    ToolUse,
+)
+from sidecar.model.hub import ChoiceMode, FormatKind, HubRequest, Loss, OutputFormat, Reasoning, Tool, Wire
+from sidecar.model.topology import Operation, Quirk
+
+__all__ = ["UNSAID", "encode_request"]
+
+UNSAID = ("top_k", "stop", "seed", "presence_penalty", "frequency_penalty")
+"""Fields of the hub that the dialect does not have."""
+
+_SAID: Mapping[str, str] = MappingProxyType(
+    {
+        "parallel_tools": "parallel_tool_calls",
+        "max_tokens": "max_output_tokens",
+        "temperature": "temperature",
+        "top_p": "top_p",
+        "top_logprobs": "top_logprobs",
+        "user": "user",
+    }
+)
+_MODES: Mapping[ChoiceMode, str] = MappingProxyType(
+    {ChoiceMode.AUTO: "auto", ChoiceMode.ANY: "required", ChoiceMode.NONE: "none"}
+)
+_FORMATS: Mapping[FormatKind, str] = MappingProxyType(
+    {FormatKind.TEXT: "text", FormatKind.JSON: "json_object", FormatKind.SCHEMA: "json_schema"}
+)
+_NEUTRAL: Mapping[str, Any] = MappingProxyType({"truncation": "disabled", "background": False})
+_TIERS = frozenset({"auto", "default", "flex", "scale", "priority"})
+_MIN_OUTPUT_TOKENS = 16
+_NO_ARGUMENTS: Mapping[str, Any] = MappingProxyType({"type": "object", "properties": {}})
+_FILE_NAMES: Mapping[str, str] = MappingProxyType({"application/pdf": "file.pdf", "text/plain": "file.txt"})
+_SCHEMES = ("http://", "https://")
+
+
+def encode_request(request: HubRequest, wire: Wire, losses: list[Loss]) -> dict[str, Any]:
+    """See `dialect.Codec`."""
+    if (request.choices or 1) > 1:
+        raise Untranslatable(f"{DIALECT.value} gives one answer, and {request.choices} were asked for")
+    own = request.dialect is DIALECT
+    body: dict[str, Any] = {"model": wire.model, **_conversation(request, losses)}
+    for name, field in _SAID.items():
+        if (value := getattr(request, name)) is not None:
+            body[field] = value
+    for name in UNSAID:
+        if getattr(request, name) not in (None, ()):
+            dropped(losses, name, f"{DIALECT.value} has no such field")
+    body |= _tools(request, losses) | _tool_choice(request, losses)
+    body |= _text(request, losses) | _reasoning(request, wire, losses) | _include(request, wire, losses)
+    if request.stream:
+        body["stream"] = True
+    if own:
+        body |= _own_fields(request)
+    else:
+        _fit_to_rules(body, request, losses)
+        foreign(losses, request.extra, "", DIALECT)
+    fit(body, Operation.RESPONSES, wire, losses)
+    return body
+
+
+def _own_fields(request: HubRequest) -> dict[str, Any]:
+    """What is said at the top level in the dialect's own words."""
+    fields = {"metadata": request.metadata, "service_tier": request.service_tier, "store": request.store}
+    written = {name: value for name, value in fields.items() if value is not None}
+    for name, value in request.extra.items():
+        implied = name == "store" and value is True
+        if implied or name in ("input", "include", "text", ENCRYPTED) or (name == "tools" and value == WRITTEN):
+            continue
+        written[name] = _NEUTRAL[name] if name in _NEUTRAL and value == WRITTEN else value
+    return written
+
+
+def _fit_to_rules(body: dict[str, Any], request: HubRequest, losses: list[Loss]) -> None:
+    """What the dialect demands of requests that were not written in it."""
+    body["store"] = request.store or False
+    if request.store is None:
+        added(losses, "store", "answers are kept unless it is false")
+    if (request.max_tokens or _MIN_OUTPUT_TOKENS) < _MIN_OUTPUT_TOKENS:
+        body["max_output_tokens"] = _MIN_OUTPUT_TOKENS
+        added(losses, "max_tokens", f"at least {_MIN_OUTPUT_TOKENS} are demanded")
+    if request.service_tier in _TIERS:
+        body["service_tier"] = request.service_tier
+    elif request.service_tier is not None:
+        dropped(losses, "service_tier", f"{request.service_tier} is none of {', '.join(sorted(_TIERS))}")
+    if request.metadata is not None:
+        body["metadata"] = {name: value for name, value in request.metadata.items() if isinstance(value, str)}
+        for name in request.metadata.keys() - body["metadata"].keys():
+            dropped(losses, f"metadata.{name}", "only texts can be said")
+
+
+# -- the conversation
+
+
+def _conversation(request: HubRequest, losses: list[Loss]) -> dict[str, Any]:
+    own = request.dialect is DIALECT
+    said: dict[str, Any] = {}
+    items: list[dict[str, Any]] = []
+    for place, message in enumerate(request.messages):
+        if own and "instructions" in message.extra and isinstance(message.blocks[0], Text):
+            said["instructions"] = message.blocks[0].text
+        else:
+            items += _Turn(message, f"messages[{place}]", losses, own=own).items()
+    text = items[0]["content"] if own and request.extra.get("input") == WRITTEN and len(items) == 1 else None
+    said["input"] = items if text is None else text
+    return said
+
+
+class _Turn:
+    """One turn on its way to items.
+
+    Args:
+        message: The turn.
+        path: Its own.
+        losses: What it loses.
+        own: What `extra` holds is of this dialect.
+    """
+
+    def __init__(self, message: Message, path: str, losses: list[Loss], *, own: bool) -> None:
+        self._message = message
+        self._path = path
+        self._losses = losses
+        self._own = own
+        self._extra = message.extra
+
+    def items(self) -> Iterator[dict[str, Any]]:
+        """The items, in order."""
+        message = self._message
+        if message.name is not None:
+            dropped(self._losses, f"{self._path}.name", f"{DIALECT.value} has no names of participants")
+        if not self._own:
+            foreign(self._losses, message.extra, self._path, DIALECT)
+        if not message.blocks and self._own:
+            yield self._wrapped([])
+        # Beside texts and media, what nobody understands is a part of the message; alone it is an item.
+        holds_parts = "type" in message.extra or any(isinstance(block, Text | Media) for block in message.blocks)
+        places = enumerate(message.blocks)
+        for is_part, run in groupby(places, lambda each: _is_part(each[1], among_parts=holds_parts)):
+            blocks = [(block, f"{self._path}.content[{place}]") for place, block in run]
+            if is_part:
+                yield from self._message_item(blocks)
+            else:
+                for block, path in blocks:
+                    yield from self._item(block, path)
+
+    def _message_item(self, blocks: list[tuple[Block, str]]) -> Iterator[dict[str, Any]]:
+        parts = [part for block, path in blocks for part in self._part(block, path)]
+        plain = all(set(part) <= _PLAIN_PART and "text" in part for part in parts)
+        # An assistant's list of parts has an id in the documentation, which nobody else's message has.
+        joined = not self._own and self._message.role is Role.ASSISTANT
+        if parts and plain and (joined or (self._message.bare and len(parts) == 1)):
+            yield self._wrapped("".join(part["text"] for part in parts))
+        elif parts:
+            yield self._wrapped(parts)
+
+    def _wrapped(self, content: Any) -> dict[str, Any]:
+        """A message item; what the turn has beside its blocks goes to the first."""
+        item = {"role": self._message.role.value, "content": content}
+        if self._own:
+            item |= given_back(self._extra)
+            self._extra = {}
+        return item
+
+    def _item(self, block: Block, path: str) -> Iterator[dict[str, Any]]:
+        match block:
+            case Thinking():
+                if minted(block) or not (self._own or block.signature):
+                    dropped(self._losses, path, f"{DIALECT.value} takes back only thoughts that it has encrypted")
+                else:
+                    self._foreign(block.extra, path)
+                    yield thinking_item(block, own=self._own)
+            case ToolUse():
+                self._note_marks(block.cache, block.signature, path)
+                self._foreign(block.extra, path)
+                yield call_item(block, own=self._own)
+            case ToolResult():
+                yield self._result(block, path)
+            case Opaque(dialect, raw):
+                if dialect is DIALECT:
+                    yield dict(raw)
+                else:
+                    dropped(self._losses, path, f"only {dialect.value} knows what it is")
+            case Text() | Media():
+                raise AssertionError("a part of a message")
+            case _:
+                assert_never(block)
+
+    def _result(self, block: ToolResult, path: str) -> dict[str, Any]:
+        self._note_marks(block.cache, None, path)
+        self._foreign(block.extra, path)
+        if block.is_error:
+            dropped(self._losses, f"{path}.is_error", f"{DIALECT.value} does not tell that a tool failed")
+        item: dict[str, Any] = {"type": "function_call_output", "call_id": block.id}
+        inner = [(each, f"{path}.content[{place}]") for place, each in enumerate(block.blocks)]
+        parts = [part for each, where in inner for part in self._part(each, where, of_result=True)]
+        texts = [part["text"] for part in parts if set(part) == {"type", "text"}]
+        item["output"] = texts[0] if block.bare and len(parts) == len(texts) == 1 else parts
+        if block.bare and not parts:
+            item["output"] = ""
+        return {**item, **given_back(block.extra)} if self._own else item
+
+    def _part(self, block: Block, path: str, *, of_result: bool = False) -> Iterator[dict[str, Any]]:
+        spoken = self._message.role is Role.ASSISTANT and not of_result
+        match block:
+            case Text():
+                self._note_marks(None, block.signature, path)
+                self._foreign(block.extra, path)
+                yield self._text_part(block, path, spoken=spoken)
+            case Media():
+                self._foreign(block.extra, path)
+                yield from self._media_part(block, path, spoken=spoken)
+            case Opaque(dialect, raw):
+                if dialect is DIALECT:
+                    yield dict(raw)
+                else:
+                    dropped(self._losses, path, f"only {dialect.value} knows what it is")
+            case Thinking() | ToolUse() | ToolResult():
+                raise AssertionError("an item of its own")
+            case _:
+                assert_never(block)
+
+    def _text_part(self, block: Text, path: str, *, spoken: bool) -> dict[str, Any]:
+        if spoken or block.refusal:
+            part = output_part(block, own=self._own, logprobs=False)
+            if self._own and "annotations" not in block.extra:
+                part.pop("annotations", None)
+        else:
+            part = {"type": "input_text", "text": block.text, **(block.extra if self._own else {})}
+            if block.logprobs:
+                part["logprobs"] = []
+                dropped(self._losses, f"{path}.logprobs", "only an assistant's text has likelihoods")
+        return {**part, **self._cached(block.cache, path)}
+
+    def _media_part(self, block: Media, path: str, *, spoken: bool) -> Iterator[dict[str, Any]]:
+        reason = _refused(block, own=self._own, spoken=spoken)
+        if reason:
+            dropped(self._losses, path, reason)
+            return
+        if block.file_id is not None and not self._own:
+            raise Untranslatable(f"{path}: the file {block.file_id} is in another provider's store")
+        part = _MEDIA[block.kind](self, block, path)
+        if self._own:
+            part |= block.extra
+        yield {**part, **self._cached(block.cache, path)}
+
+    def image(self, block: Media, path: str) -> dict[str, Any]:
+        if block.name is not None:
+            dropped(self._losses, f"{path}.name", "an image has no name")
+        part: dict[str, Any] = {"type": "input_image"}
+        if block.file_id is not None:
+            part["file_id"] = block.file_id
+        else:
+            part["image_url"] = data_url(block)
+        return part if self._own else {**part, "detail": "auto"}
+
+    def file(self, block: Media, path: str) -> dict[str, Any]:
+        part: dict[str, Any] = {"type": "input_file"}
+        if block.file_id is not None:
+            part["file_id"] = block.file_id
+        elif block.url is not None:
+            part["file_url"] = block.url
+        else:
+            part["file_data"] = block.inline if self._own and block.mime is None else data_url(block)
+        if block.name is not None:
+            part["filename"] = block.name
+        elif not self._own and block.inline is not None:
+            part["filename"] = _FILE_NAMES.get(block.mime or "", "file")
+            added(self._losses, f"{path}.name", "a file has a name")
+        return part
+
+    def audio(self, block: Media, path: str) -> dict[str, Any]:
+        if block.name is not None:
+            dropped(self._losses, f"{path}.name", "a sound has no name")
+        audio = {"data": block.inline, "format": (block.mime or "").removeprefix("audio/")}
+        return {"type": "input_audio", "input_audio": {**audio, **block.extra.get("input_audio", {})}}
+
+    def _cached(self, mark: CacheMark | None, path: str) -> dict[str, Any]:
+        if mark is not None and self._own and mark.ttl is None:
+            return {"prompt_cache_breakpoint": dict(BREAKPOINT)}
+        self._note_marks(mark, None, path)
+        return {}
+
+    def _note_marks(self, mark: CacheMark | None, signature: str | None, path: str) -> None:
+        if mark is not None:
+            dropped(self._losses, f"{path}.cache_control", f"{DIALECT.value} caches by itself")
+        if signature is not None:
+            dropped(self._losses, f"{path}.signature", f"{DIALECT.value} has no place for it")
+
+    def _foreign(self, extra: Mapping[str, Any], path: str) -> None:
+        if not self._own:
+            foreign(self._losses, extra, path, DIALECT)
+
+
+_PLAIN_PART = frozenset({"type", "text", "annotations"})
+_MEDIA = MappingProxyType({MediaKind.IMAGE: _Turn.image, MediaKind.DOCUMENT: _Turn.file, MediaKind.AUDIO: _Turn.audio})
+
+
+def _is_part(block: Block, *, among_parts: bool) -> bool:
+    return isinstance(block, Text | Media) or (isinstance(block, Opaque) and among_parts)
+
+
+def _refused(block: Media, *, own: bool, spoken: bool) -> str | None:
+    """Why a medium cannot be said."""
+    if spoken and not own:
+        return "an assistant's message is text"
+    if block.kind not in _MEDIA or (block.kind is MediaKind.AUDIO and (block.inline is None or not own)):
+        return f"{DIALECT.value} takes no {block.kind.value}"
+    if not own and block.url is not None and not block.url.startswith(_SCHEMES):
+        return "only http and https are fetched"
+    return None
+
+
+# -- tools, format, thinking
+
+
+def _tools(request: HubRequest, losses: list[Loss]) -> dict[str, Any]:
+    own = request.dialect is DIALECT
+    tools = [
+        tool for place, each in enumerate(request.tools) for tool in _tool(each, f"tools[{place}]", losses, own=own)
+    ]
+    if any(tool.strict is None and tool.builtin is None for tool in request.tools) and not own:
+        added(losses, "tools", "strict: false, for a tool is strict unless that is said")
+    return {"tools": tools} if tools or (own and request.extra.get("tools") == WRITTEN) else {}
+
+
+def _tool(tool: Tool, path: str, losses: list[Loss], *, own: bool) -> Iterator[dict[str, Any]]:
+    if tool.builtin is not None:
+        if own:
+            yield dict(tool.builtin)
+        else:
+            dropped(losses, path, f"{tool.name} is a tool that only its own vendor has")
+        return
+    if tool.cache is not None:
+        dropped(losses, f"{path}.cache_control", f"{DIALECT.value} caches by itself")
+    fields = {"description": tool.description, "parameters": tool.schema, "strict": tool.strict}
+    written = {name: value for name, value in fields.items() if value is not None}
+    if own:
+        yield {"type": "function", "name": tool.name, **written, **tool.extra}
+        return
+    foreign(losses, tool.extra, path, DIALECT)
+    if tool.schema is None:
+        added(losses, f"{path}.parameters", "a schema is demanded")
+    yield {"type": "function", "name": tool.name, "parameters": dict(_NO_ARGUMENTS), "strict": False, **written}
+
+
+def _tool_choice(request: HubRequest, losses: list[Loss]) -> dict[str, Any]:
+    choice = request.tool_choice
+    if choice is None:
+        return {}
+    own = request.dialect is DIALECT
+    if own and "tool_choice" in choice.extra:
+        return {"tool_choice": choice.extra["tool_choice"]}
+    if not own:
+        foreign(losses, choice.extra, "tool_choice", DIALECT)
+        if all(tool.builtin is not None for tool in request.tools):
+            dropped(losses, "tool_choice", "there is no tool left to choose")
+            return {}
+    if choice.mode is not ChoiceMode.NAMED:
+        return {"tool_choice": _MODES[choice.mode]}
+    tools = [{"type": "function", "name": name} for name in choice.names]
+    if len(tools) == 1 and not (own and choice.extra.get("type") == WRITTEN):
+        return {"tool_choice": {**tools[0], **choice.extra} if own else tools[0]}
+    return {"tool_choice": {"type": "allowed_tools", "mode": "required", "tools": tools}}
+
+
+def _text(request: HubRequest, losses: list[Loss]) -> dict[str, Any]:
+    own = request.dialect is DIALECT
+    said = {}
+    if request.format is not None:
+        said["format"] = _format(request.format, losses, own=own)
+    if own and "text" in request.extra:
+        rest = request.extra["text"]
+        return {"text": rest if rest is None else {**said, **rest}}
+    return {"text": said} if said else {}
+
+
+def _format(format_: OutputFormat, losses: list[Loss], *, own: bool) -> dict[str, Any]:
+    said: dict[str, Any] = {"type": _FORMATS[format_.kind]}
+    if not own:
+        foreign(losses, format_.extra, "format", DIALECT)
+    if format_.kind is FormatKind.SCHEMA:
+        fields = {"name": format_.name, "description": format_.description, "strict": format_.strict}
+        said |= {name: value for name, value in fields.items() if value is not None}
+        said["schema"] = format_.schema or {}
+        if format_.name is None:
+            said["name"] = "answer"
+            added(losses, "format.name", "a name is demanded")
+    return {**said, **format_.extra} if own else said
+
+
+def _reasoning(request: HubRequest, wire: Wire, losses: list[Loss]) -> dict[str, Any]:
+    asked = request.reasoning
+    if asked is None:
+        return {}
+    own = request.dialect is DIALECT
+    if wire.facts.reasoning is False and not own:
+        if asked.enabled is not False:
+            dropped(losses, "reasoning", f"{wire.model} does not reason")
+        return {}
+    said: dict[str, Any] = {}
+    effort = _effort(asked, wire, losses)
+    if effort is not None:
+        said["effort"] = effort
+    if asked.summary is not None or asked.shown:
+        said["summary"] = asked.summary or "auto"
+    if own:
+        return {"reasoning": {**said, **asked.extra}}
+    foreign(losses, asked.extra, "reasoning", DIALECT)
+    return {"reasoning": said} if said else {}
+
+
+def _effort(asked: Reasoning, wire: Wire, losses: list[Loss]) -> str | None:
+    if asked.effort is not None:
+        if asked.budget_tokens is not None:
+            dropped(losses, "reasoning.budget_tokens", f"{DIALECT.value} knows only efforts")
+        return asked.effort
+    if asked.enabled is False:
+        # Not every model that reasons knows "none", but each knows "low".
+        effort = "low" if wire.facts.reasoning else None
+        changed(
+            losses, "reasoning", f"said as {effort}" if effort else "left to the model, which may not reason at all"
+        )
+        return effort
+    if asked.budget_tokens is not None:
+        effort = effort_of(asked.budget_tokens)
+        changed(losses, "reasoning.budget_tokens", f"said as effort {effort}")
+        return effort
+    if asked.adaptive or asked.enabled:
+        changed(losses, "reasoning", "left to the model, which decides by itself")
+    return None
+
+
+def _include(request: HubRequest, wire: Wire, losses: list[Loss]) -> dict[str, Any]:
+    own = request.dialect is DIALECT
+    others = request.extra.get("include") if own else None
+    includes = list(others or ())
+    reasons = request.reasoning is not None and request.reasoning.enabled is not False
+    if request.extra.get(ENCRYPTED) == WRITTEN if own else (reasons or wire.facts.reasoning) and _may(wire):
+        includes.append(ENCRYPTED)
+    if request.logprobs:
+        if Quirk.REASONING_REFUSES_SAMPLING in wire.quirks and wire.facts.reasoning:
+            dropped(losses, "logprobs", f"{wire.model} reasons and gives no logprobs")
+        else:
+            includes.append(LOGPROBS)
+    elif request.logprobs is False:
+        dropped(losses, "logprobs", "there are none unless they are asked for")
+    if includes:
+        return {"include": includes}
+    return {"include": others} if own and "include" in request.extra else {}
+
+
+def _may(wire: Wire) -> bool:
+    return wire.facts.reasoning is not False
