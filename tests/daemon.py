@@ -82,6 +82,8 @@ class RunningDaemon:
         self._exit_code = exit_code
         self._process: subprocess.Popen[bytes] | None = None
         self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._read_bytes = 0  # of what it has written, and the lines in it
+        self._said: list[dict[str, Any]] = []
         self.listen: list[str] = []  # as the daemon tells it, real ports included
 
     # -- its life
@@ -221,9 +223,18 @@ class RunningDaemon:
         Raises:
             AssertionError: When a line is no JSON object.
         """
-        lines = [_parsed(line) for line in self.stderr.split("\n")[:-1]]
-        wanted = [line for line in lines if event is None or line["event"] == event]
+        wanted = [line for line in self._lines() if event is None or line["event"] == event]
         return [line for line in wanted if all(line.get(key) == value for key, value in keys.items())]
+
+    def _lines(self) -> list[dict[str, Any]]:
+        """All whole lines; each is read once, as many a test asks again and again."""
+        if self.stderr_path.exists():
+            with open(self.stderr_path, "rb") as stderr:
+                stderr.seek(self._read_bytes)
+                lines = stderr.read().split(b"\n")[:-1]
+            self._said += [_parsed(line.decode("utf-8", "replace")) for line in lines]
+            self._read_bytes += sum(len(line) + 1 for line in lines)
+        return self._said
 
     async def wait_log(
         self, event: str, *, count: int = 1, timeout_s: float = 5.0, **keys: object
