@@ -62,6 +62,7 @@ ROWS: list[tuple[str, int, Any, Kind]] = [
     ("Google", 400, google(400, "INVALID_ARGUMENT", "Please use a valid role: user, model."), Kind.INVALID_REQUEST),
     ("OpenRouter", 400, {"error": {"message": "No endpoints found that support image input", "code": 404}}, Kind.INVALID_REQUEST),
     ("too large", 413, "<html><head><title>413 Request Entity Too Large</title></head></html>", Kind.INVALID_REQUEST),
+    ("Anthropic, too large in a stream", 200, {"type": "error", "error": {"type": "request_too_large", "message": "Request exceeds the maximum size"}}, Kind.INVALID_REQUEST),
     ("nothing said", 400, "", Kind.INVALID_REQUEST),
     # refused
     ("OpenAI images", 400, openai_error("Your request was rejected by our safety system.", INVALID, "content_policy_violation"), Kind.CONTENT_POLICY),
@@ -72,6 +73,7 @@ ROWS: list[tuple[str, int, Any, Kind]] = [
     ("DashScope", 400, openai_error("Input data may contain inappropriate content.", "data_inspection_failed", "data_inspection_failed"), Kind.CONTENT_POLICY),
     ("OpenRouter", 403, {"error": {"message": "Input flagged", "code": 403, "metadata": {"reasons": ["violence"], "flagged_input": "..."}}}, Kind.CONTENT_POLICY),
     ("xAI", 403, {"code": "The caller does not have permission", "error": "Content violates usage guidelines. Failed check: SAFETY"}, Kind.CONTENT_POLICY),
+    ("Anthropic", 400, openai_error("Output blocked by content filtering policy", INVALID), Kind.CONTENT_POLICY),
     # too long
     ("OpenAI", 400, openai_error("Your input exceeds the context window of this model.", INVALID, "context_length_exceeded", "messages"), Kind.CONTEXT_LENGTH),
     ("vLLM", 400, {"object": "error", "message": VLLM_LONG, "type": "BadRequestError", "param": None, "code": 400}, Kind.CONTEXT_LENGTH),
@@ -80,6 +82,7 @@ ROWS: list[tuple[str, int, Any, Kind]] = [
     ("sglang", 400, {"object": "error", "message": "The input (9000 tokens) is longer than the model's context length (8192 tokens).", "type": "BadRequest", "code": 400}, Kind.CONTEXT_LENGTH),
     ("Anthropic", 400, openai_error("prompt is too long: 215000 tokens > 200000 maximum", INVALID), Kind.CONTEXT_LENGTH),
     ("Anthropic output", 400, openai_error("input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000", INVALID), Kind.CONTEXT_LENGTH),
+    ("Bedrock", 400, {"message": "Input is too long for requested model."}, Kind.CONTEXT_LENGTH),
     ("Google", 400, google(400, "INVALID_ARGUMENT", "The input token count (1100000) exceeds the maximum number of tokens allowed (1048576)."), Kind.CONTEXT_LENGTH),
     ("Azure", 400, openai_error("Input tokens exceed the configured limit of 272000 tokens.", INVALID), Kind.CONTEXT_LENGTH),
     ("Ollama", 400, openai_error("prompt too long; exceeded max context length by 1119046 tokens", INVALID), Kind.CONTEXT_LENGTH),
@@ -94,6 +97,7 @@ ROWS: list[tuple[str, int, Any, Kind]] = [
     ("OpenAI project", 403, openai_error("Project `p` does not have access to model `m`", INVALID, "model_not_found"), Kind.MODEL_UNAVAILABLE),
     ("Azure", 404, {"error": {"code": "DeploymentNotFound", "message": "The API deployment for this resource does not exist."}}, Kind.MODEL_UNAVAILABLE),
     ("Anthropic", 404, {"type": "error", "error": {"type": "not_found_error", "message": "model: claude-9"}}, Kind.MODEL_UNAVAILABLE),
+    ("Bedrock", 403, {"message": "You don't have access to the model with the specified model ID."}, Kind.MODEL_UNAVAILABLE),
     ("Google", 404, google(404, "NOT_FOUND", "models/gemini-9 is not found for API version v1main"), Kind.MODEL_UNAVAILABLE),
     ("vLLM", 404, {"object": "error", "message": "The model `m` does not exist.", "type": "NotFoundError", "param": None, "code": 404}, Kind.MODEL_UNAVAILABLE),
     ("Ollama", 404, openai_error('model "m" not found, try pulling it first', "api_error"), Kind.MODEL_UNAVAILABLE),
@@ -116,6 +120,7 @@ ROWS: list[tuple[str, int, Any, Kind]] = [
     ("Google", 400, google(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", {"reason": "API_KEY_INVALID"}), Kind.CREDENTIAL),
     ("Google, wordless", 400, google(400, "INVALID_ARGUMENT", "bad", {"@type": "x"}, {"reason": "API_KEY_INVALID"}), Kind.CREDENTIAL),
     ("Anthropic", 401, {"type": "error", "error": {"type": "authentication_error", "message": "invalid x-api-key"}}, Kind.CREDENTIAL),
+    ("Anthropic, closed", 400, openai_error("This organization has been disabled.", INVALID), Kind.CREDENTIAL),
     ("nothing said", 403, "", Kind.CREDENTIAL),
     # the bill
     ("OpenAI", 429, openai_error("You exceeded your current quota, please check your plan.", "insufficient_quota", "insufficient_quota"), Kind.QUOTA_EXHAUSTED),
@@ -194,6 +199,7 @@ def test_every_kind_that_a_provider_can_cause_has_a_row() -> None:
         Kind.DEADLINE,
         Kind.CLIENT_DEADLINE,
         Kind.CLIENT_GONE,
+        Kind.LOSSY,
         Kind.NO_ROUTE,
         Kind.NO_TARGET,
         Kind.INTERNAL,
