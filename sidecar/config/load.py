@@ -23,7 +23,7 @@ from sidecar.config.routes import compile_attempts, compile_routes, compile_stre
 from sidecar.config.schema import ConfigKeys
 from sidecar.config.tree import Entries, Node, Scalar, YamlError, read
 from sidecar.model.secret import Secret
-from sidecar.model.settings import DrainSettings, LimitSettings, LogSettings, Settings, Wire
+from sidecar.model.settings import DrainSettings, LimitSettings, LogSettings, OnLoss, Settings, Wire
 from sidecar.model.topology import Provider, Snapshot
 
 __all__ = ["Source", "load"]
@@ -72,6 +72,7 @@ def load(
         timeouts=timeouts,
         attempts=attempts,
         stream=stream,
+        on_loss=OnLoss.ALLOW if config.on_loss is UNSET else config.on_loss,
         source=", ".join(source.name for source in sources),
         digest=_digest(sources),
         warnings=tuple(problems.warnings),

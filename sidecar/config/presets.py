@@ -4,8 +4,8 @@
 path is not offered. `source` is the page the row was read from, in October 2026. A new
 OpenAI-compatible vendor is one row here, and `type: openai-compatible` serves those that have none.
 
-Every row speaks the OpenAI chat dialect; anthropic and gemini through the vendors' own compatible
-endpoints.
+A provider that speaks several dialects lists the one first that it is asked in by default; a client's own
+dialect goes before it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from sidecar.model.topology import AuthScheme, Dialect, Operation, TransportName
+from sidecar.model.topology import AuthScheme, Dialect, Operation, Quirk, TransportName
 
 __all__ = ["PRESETS", "Preset"]
 
@@ -24,6 +24,11 @@ _LIST = {Operation.MODELS: "/models"}
 _CHAT_AND_LIST: Mapping[Operation, str] = MappingProxyType({**_CHAT, **_LIST})
 _LEGACY = {Operation.COMPLETIONS: "/completions"}
 _VECTORS = {Operation.EMBEDDINGS: "/embeddings"}
+_RESPONSES = {Operation.RESPONSES: "/responses"}
+_MESSAGES = {Operation.MESSAGES: "/messages"}
+_GEMINI = "/v1beta/models/{model}:"
+_CHAT_FIRST = (Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES)
+_OPENAI_QUIRKS = frozenset({Quirk.MAX_COMPLETION_TOKENS, Quirk.REASONING_REFUSES_SAMPLING, Quirk.DEVELOPER_ROLE})
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +45,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     drop: tuple[str, ...] = ()  # parameters that the vendor refuses
     model: str | None = None  # what to ask for when only a key is known
     reasoning: tuple[str, ...] = ()  # how the names of models known to reason begin
+    quirks: frozenset[Quirk] = frozenset()
     transport: TransportName = TransportName.DIRECT
     source: str = ""
 
@@ -48,7 +54,9 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "openai": Preset(
             base_url="https://api.openai.com/v1",
-            paths={**_CHAT, **_LEGACY, **_VECTORS, **_LIST},
+            paths={**_CHAT, **_RESPONSES, **_LEGACY, **_VECTORS, **_LIST},
+            dialects=_CHAT_FIRST,
+            quirks=_OPENAI_QUIRKS,
             keys=("OPENAI_API_KEY",),
             model="gpt-5.4",
             reasoning=("gpt-5", "o1", "o3", "o4"),
@@ -56,30 +64,42 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
         "anthropic": Preset(
             base_url="https://api.anthropic.com",
-            # Its model list wants the key in x-api-key, its compatible endpoint as a bearer: one
-            # refused list would count as a refused key, so health checks only connect.
-            paths={Operation.CHAT: "/v1/chat/completions"},
+            paths={
+                Operation.MESSAGES: "/v1/messages",
+                Operation.COUNT_TOKENS: "/v1/messages/count_tokens",
+                Operation.MODELS: "/v1/models",
+            },
             prefixes=("/v1",),
+            dialects=(Dialect.ANTHROPIC_MESSAGES,),
+            scheme=AuthScheme.X_API_KEY,
+            headers={"anthropic-version": "2023-06-01"},
             keys=("ANTHROPIC_API_KEY",),
             model="claude-sonnet-4-6",
-            source="https://docs.anthropic.com/en/api/openai-sdk",
+            reasoning=("claude-opus-4", "claude-sonnet-4", "claude-haiku-4", "claude-3-7"),
+            source="https://docs.anthropic.com/en/api/messages",
         ),
         "gemini": Preset(
             base_url="https://generativelanguage.googleapis.com",
             paths={
-                Operation.CHAT: "/v1beta/openai/chat/completions",
-                Operation.EMBEDDINGS: "/v1beta/openai/embeddings",
-                Operation.MODELS: "/v1beta/openai/models",
+                Operation.GENERATE: f"{_GEMINI}generateContent",
+                Operation.STREAM_GENERATE: f"{_GEMINI}streamGenerateContent?alt=sse",
+                Operation.GEMINI_COUNT_TOKENS: f"{_GEMINI}countTokens",
+                Operation.GEMINI_EMBEDDINGS: f"{_GEMINI}batchEmbedContents",
+                Operation.MODELS: "/v1beta/models",
             },
             prefixes=("/v1beta/openai", "/v1beta"),
+            dialects=(Dialect.GEMINI_GENERATE,),
+            scheme=AuthScheme.X_GOOG_API_KEY,
             keys=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
             model="gemini-flash-latest",
-            reasoning=("gemini-2.5-pro", "gemini-3-pro", "gemini-pro-latest"),
-            source="https://ai.google.dev/gemini-api/docs/openai",
+            reasoning=("gemini-2.5", "gemini-3", "gemini-pro-latest", "gemini-flash-latest"),
+            source="https://ai.google.dev/api/generate-content",
         ),
         "openrouter": Preset(
             base_url="https://openrouter.ai/api/v1",
-            paths={**_CHAT, **_LEGACY, **_LIST},
+            paths={**_CHAT, **_RESPONSES, **_MESSAGES, **_LEGACY, **_LIST},
+            dialects=(*_CHAT_FIRST, Dialect.ANTHROPIC_MESSAGES),
+            quirks=frozenset({Quirk.CACHE_CONTROL, Quirk.REASONING_OBJECT}),
             keys=("OPENROUTER_API_KEY",),
             model="openrouter/auto",
             reasoning=("openai/gpt-5", "openai/o1", "openai/o3", "openai/o4", "deepseek/deepseek-r1"),
@@ -87,6 +107,9 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
         "deepseek": Preset(
             base_url="https://api.deepseek.com",
+            paths={**_CHAT_AND_LIST, Operation.MESSAGES: "/anthropic/v1/messages"},
+            dialects=(Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES),
+            quirks=frozenset({Quirk.MAX_TOKENS}),
             keys=("DEEPSEEK_API_KEY",),
             model="deepseek-chat",
             reasoning=("deepseek-reasoner",),
@@ -97,6 +120,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             paths={**_CHAT, **_VECTORS, **_LIST},
             keys=("MISTRAL_API_KEY",),
             drop=("stream_options",),  # refused with 422; usage is on the last chunk anyway
+            quirks=frozenset({Quirk.MAX_TOKENS, Quirk.NO_STREAM_OPTIONS}),
             model="mistral-large-latest",
             reasoning=("magistral",),
             source="https://docs.mistral.ai/api/",
@@ -109,6 +133,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
         "xai": Preset(
             base_url="https://api.x.ai/v1",
+            paths={**_CHAT_AND_LIST, **_RESPONSES},
+            dialects=_CHAT_FIRST,
             keys=("XAI_API_KEY",),
             model="grok-4",
             reasoning=("grok-4", "grok-3-mini"),
@@ -149,6 +175,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             paths={**_CHAT, **_VECTORS},
             keys=("COHERE_API_KEY", "CO_API_KEY"),
             drop=("stream_options",),  # refused
+            quirks=frozenset({Quirk.MAX_TOKENS, Quirk.NO_STREAM_OPTIONS}),
             model="command-a-03-2025",
             source="https://docs.cohere.com/docs/compatibility-api",
         ),
@@ -234,7 +261,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
         "llama-cpp": Preset(
             base_url="http://127.0.0.1:8080/v1",
-            paths={**_CHAT, **_LEGACY, **_VECTORS, **_LIST},
+            paths={**_CHAT, **_MESSAGES, **_LEGACY, **_VECTORS, **_LIST},
+            dialects=(Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES),
             keys=("LLAMA_API_KEY",),
             needs_key=False,
             source="https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",

@@ -83,6 +83,7 @@ def _provider(name: str, keys: ProviderKeys, known: Known) -> Provider | None:
         model=None if keys.model is UNSET else keys.model,
         models=_models(keys, preset),
         reasoning=preset.reasoning,
+        quirks=preset.quirks,
         tls=_tls(path, keys, known),
         transport=_transport(path, keys, preset, problems),
         trust_env=keys.trust_env is True,

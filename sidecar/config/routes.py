@@ -16,7 +16,7 @@ from sidecar.config.problems import Problems, child, hint, item, nearest
 from sidecar.config.providers import check_bounds
 from sidecar.config.schema import ConfigKeys, HedgeKeys, RouteKeys
 from sidecar.model.failures import Kind
-from sidecar.model.settings import AttemptSettings, Balance, StreamMode, StreamSettings, Timeouts
+from sidecar.model.settings import AttemptSettings, Balance, OnLoss, StreamMode, StreamSettings, Timeouts
 from sidecar.model.topology import Member, Pool, Provider, Route, Target
 
 __all__ = [
@@ -97,6 +97,7 @@ def compile_routes(
     """
     named = {} if config.routes is UNSET else config.routes
     broken = frozenset({} if config.providers is UNSET else config.providers) - providers.keys()
+    on_loss = OnLoss.ALLOW if config.on_loss is UNSET else config.on_loss
     everywhere = [] if config.fallback_on is UNSET else config.fallback_on
     chains = _Chains(providers, broken, problems)
     routes: dict[str, Route] = {}
@@ -111,6 +112,7 @@ def compile_routes(
             timeouts=own,
             attempts=overlay(attempts, keys.attempts),
             stream=overlay(stream, keys),
+            on_loss=on_loss if keys.on_loss is UNSET else keys.on_loss,
             fallback_on=frozenset(map(Kind, everywhere if keys.fallback_on is UNSET else keys.fallback_on)),
         )
         _check_effects(route, keys, problems, path)

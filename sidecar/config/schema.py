@@ -36,7 +36,7 @@ from sidecar.config.values import (
     doc,
 )
 from sidecar.model import settings, topology
-from sidecar.model.settings import Balance, ClientRetries, HealthMode, Rescue, StreamMode, Wire
+from sidecar.model.settings import Balance, ClientRetries, HealthMode, OnLoss, Rescue, StreamMode, Wire
 from sidecar.model.topology import Dialect
 
 __all__ = [
@@ -375,6 +375,7 @@ class RouteKeys(StreamKeys, frozen=True, kw_only=True):
         Maybe[AttemptKeys], doc("As the keys of `resilience` without `budget` and `breaker`, for this route.")
     ] = UNSET
     fallback_on: Annotated[Maybe[list[Fallback]], doc("As `fallback_on`, for this route.")] = UNSET
+    on_loss: Annotated[Maybe[OnLoss], doc("As `on_loss`, for this route.")] = UNSET
 
 
 class LogKeys(Section, frozen=True):
@@ -442,6 +443,13 @@ class ConfigKeys(StreamKeys, frozen=True):
     fallback_on: Annotated[
         Maybe[list[Fallback]],
         doc("Failures that end a request, but shall be tried elsewhere."),
+    ] = UNSET
+    on_loss: Annotated[
+        Maybe[OnLoss],
+        doc(
+            "Whether a request is sent to a target of another dialect that cannot say all of it: `allow` (the "
+            "default) tells what was lost in a header and the log, `reject` passes the target over."
+        ),
     ] = UNSET
     log: Annotated[Maybe[LogKeys], doc("Where log lines go and which.")] = UNSET
     drain: Annotated[Maybe[DrainKeys], doc("How the daemon stops.")] = UNSET

@@ -8,6 +8,7 @@ client wrote twice, the last one counts, and only that one is sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TypeVar
 
 import msgspec
@@ -17,8 +18,9 @@ from sidecar.model.errors import ValidationError
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.request import Needs, Peek
 from sidecar.model.topology import Operation, Params
+from sidecar.model.ways import CONVERSATIONS
 
-__all__ = ["peek", "splice"]
+__all__ = ["peek", "splice", "spoken"]
 
 _T = TypeVar("_T")
 
@@ -32,6 +34,17 @@ _USAGE = msgspec.Raw(b'{"include_usage":true}')
 _NOTHING = Needs()
 _ASK_TO_REASON = frozenset({"reasoning_effort", "reasoning", "thinking"})
 _NO_REASONING = _EMPTY | {b'"none"'}
+# What a conversation is in: the field, whether it must be there, and what a picture in it looks like.
+_SHAPES: Mapping[Operation, tuple[str, bool, tuple[bytes, ...]]] = MappingProxyType(
+    {
+        Operation.CHAT: ("messages", True, (b'"image_url"',)),
+        Operation.RESPONSES: ("input", False, (b'"input_image"',)),
+        Operation.MESSAGES: ("messages", True, (b'"image"',)),
+        Operation.GENERATE: ("contents", True, (b'"inlineData"', b'"inline_data"')),
+    }
+)
+_USAGE_ON_DEMAND = frozenset({Operation.CHAT, Operation.COMPLETIONS})
+_MODEL_IN_PATH = frozenset({Operation.GENERATE, Operation.GEMINI_COUNT_TOKENS, Operation.GEMINI_EMBEDDINGS})
 _MAX_SHOWN = 60  # bytes of a wrong value
 _MAX_MODEL_CHARS = 512  # it is logged, counted, and sent back in headers
 _FITS_BYTES = 8 * 1024  # a body that any model takes
@@ -46,8 +59,14 @@ _FLAG = msgspec.json.Decoder(bool | None).decode
 _OPTIONS = msgspec.json.Decoder(_StreamOptions | None).decode
 
 
-def peek(body: bytes, operation: Operation) -> Peek:
+def peek(body: bytes, operation: Operation, *, model: str | None = None, stream: bool | None = None) -> Peek:
     """The facts that routing needs of a body.
+
+    Args:
+        body: As it came.
+        operation: What it asks for.
+        model: Where the path names it; None: the body does.
+        stream: Where the path says so; None: the body does.
 
     Raises:
         ValidationError: When the body is not a JSON object, or a field that is looked at is not what
@@ -63,13 +82,15 @@ def peek(body: bytes, operation: Operation) -> Peek:
         raise _invalid(
             f"the body is not valid JSON: {error}" if body.strip() else "the body is empty; send JSON"
         ) from None
-    model = _typed(fields, "model", _MODEL, "a string")
+    model = model or _typed(fields, "model", _MODEL, "a string")
     if not model:
         raise _invalid('"model" is missing; name a route or provider/model', "model")
     if len(model) > _MAX_MODEL_CHARS:
         raise _invalid(f'"model" is longer than {_MAX_MODEL_CHARS} characters', "model")
-    stream = operation is not Operation.EMBEDDINGS and _typed(fields, "stream", _FLAG, "true or false") is True
-    return Peek(fields, model, stream, stream and _wants_usage(fields), _needs(body, fields, operation))
+    if stream is None:
+        stream = operation in CONVERSATIONS and _typed(fields, "stream", _FLAG, "true or false") is True
+    wants_usage = stream and (operation not in _USAGE_ON_DEMAND or _wants_usage(fields))
+    return Peek(fields, model, stream, wants_usage, _needs(body, fields, operation))
 
 
 def _typed(fields: _Fields, name: str, decode: Callable[[msgspec.Raw], _T], words: str) -> _T | None:
@@ -90,40 +111,57 @@ def _wants_usage(fields: _Fields) -> bool:
 
 def _needs(body: bytes, fields: _Fields, operation: Operation) -> Needs:
     size = len(body) if len(body) > _FITS_BYTES else 0
-    if operation is not Operation.CHAT:
+    conversation = _SHAPES.get(operation)
+    if conversation is None:
         return Needs(input_bytes=size) if size else _NOTHING
-    messages = fields.get("messages")
-    if messages is None:
-        raise _invalid('"messages" is missing', "messages")
-    if memoryview(messages)[0] != ord("["):
-        raise _invalid('"messages" must be a list', "messages")
+    name, mandatory, media = conversation
+    said = fields.get(name)
+    if said is None and mandatory:
+        raise _invalid(f'"{name}" is missing', name)
+    if said is not None and mandatory and memoryview(said)[0] != ord("["):
+        raise _invalid(f'"{name}" must be a list', name)
     tools = "tools" in fields and bytes(fields["tools"]) not in _EMPTY
     # From the right, where CPython's search is twice as fast in a long body.
-    images = body.rfind(b'"image_url"') >= 0
+    images = any(body.rfind(mark) >= 0 for mark in media)
     reasoning = any(bytes(fields[name]) not in _NO_REASONING for name in _ASK_TO_REASON.intersection(fields))
     return Needs(tools, images, reasoning, size) if tools or images or reasoning or size else _NOTHING
 
 
-def splice(peek: Peek, model: str, params: Params, *, add_usage: bool) -> bytes:
+def splice(
+    peek: Peek, model: str, params: Params, *, operation: Operation = Operation.CHAT, add_usage: bool = False
+) -> bytes:
     """The body for one attempt: the client's, with the model that is sent and the provider's params.
 
     Args:
         peek: The original; left as it is.
         model: The upstream's own name of the model.
         params: What the provider's config says of the top level.
+        operation: Some say the model in the path alone.
         add_usage: Ask for the usage chunk of a stream whose client did not.
     """
     fields: dict[str, object] = dict(peek.fields)
-    fields["model"] = model
-    for name, value in params.default.items():
-        fields.setdefault(name, msgspec.Raw(value))
-    for name in params.drop:
-        fields.pop(name, None)
-    for name, value in params.set.items():
-        fields[name] = msgspec.Raw(value)
+    if operation not in _MODEL_IN_PATH:
+        fields["model"] = model
+    _apply(fields, params, msgspec.Raw)
     if add_usage and "stream_options" not in params.drop and "stream_options" not in params.set:
         fields["stream_options"] = _with_usage(fields.get("stream_options"))
     return _ENCODE(fields)
+
+
+def spoken(fields: Mapping[str, object], params: Params) -> bytes:
+    """The body of a translated request, with the provider's params."""
+    body = dict(fields)
+    _apply(body, params, msgspec.json.decode)
+    return _ENCODE(body)
+
+
+def _apply(fields: dict[str, object], params: Params, value_of: Callable[[bytes], object]) -> None:
+    for name, value in params.default.items():
+        fields.setdefault(name, value_of(value))
+    for name in params.drop:
+        fields.pop(name, None)
+    for name, value in params.set.items():
+        fields[name] = value_of(value)
 
 
 def _with_usage(options: object) -> object:

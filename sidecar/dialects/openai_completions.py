@@ -9,6 +9,7 @@ Source: platform.openai.com/docs/api-reference/completions (read 2026-11).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from sidecar.model.errors import ValidationError
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.request import Peek
 
-__all__ = ["chat_peek", "completion_events", "completion_of"]
+__all__ = ["chat_event", "chat_peek", "completion_events", "completion_of"]
 
 _UNSPEAKABLE = ("suffix", "echo", "best_of")
 _SILENT = frozenset({b"null", b"false", b"1", b'""'})
@@ -70,6 +71,19 @@ def completion_events(frames: bytes) -> bytes:
         event = event_of(frame)
         shaped.append(frame if event is None else b"data: " + msgspec.json.encode(_reshaped(event)) + b"\n\n")
     return b"".join(shaped)
+
+
+def chat_event(event: Mapping[str, Any]) -> dict[str, Any]:
+    """An event of a completions stream in the shape of a chat's."""
+    choices = [
+        {
+            "index": choice.get("index", 0),
+            "delta": {"content": choice.get("text")},
+            "finish_reason": choice.get("finish_reason"),
+        }
+        for choice in objects(event.get("choices"))
+    ]
+    return {**event, "object": "chat.completion.chunk", "choices": choices}
 
 
 def _reshaped(value: dict[str, Any]) -> dict[str, Any]:

@@ -43,8 +43,10 @@ class Tap:
         "_withhold_usage",
         "committed",
         "done",
+        "failure",
         "fault",
         "finish_reason",
+        "id",
         "malformed",
         "model",
         "usage",
@@ -61,6 +63,8 @@ class Tap:
         self.committed = False  # content has come, or more preamble than is held
         self.done = False  # the terminal event has come
         self.fault: bytes | None = None  # the data of an error event
+        self.failure: Failure | None = None  # nothing is known of it but its data
+        self.id: str | None = None  # nobody refers to such an answer
         self.malformed = 0  # frames that were skipped
         self.finish_reason: str | None = None
         self.model: str | None = None  # the first that was named
@@ -96,6 +100,10 @@ class Tap:
             self._look(rest)
             self.malformed = malformed
         return self._take()
+
+    def settles(self) -> bool:
+        """Whether a stream that went silent is complete after all."""
+        return self.complete
 
     def closing(self) -> bytes:
         """What a complete stream lacks: its `[DONE]`."""

@@ -2,29 +2,38 @@
 
 The client has some text already; nobody can take that back. The next target is asked to go on exactly
 there, and models do one of three things: they go on, they repeat the last words first, or they begin
-again. `Joiner` tells these apart while the new text comes and lets through only what is new:
+again. `joined` tells these apart while the new text comes and lets through only what is new:
 
     while the new text is a beginning of what was delivered, it may be a repetition: swallow it
     what goes beyond a whole repetition is new
     otherwise, what overlaps with the end of what was delivered is swallowed, the rest is new
 
 An overlap counts where it begins at a word, or is long: one letter that happens to be equal is not one.
-Pure: knows no target and no socket.
+
+It works on events, so in every dialect: what the client has is read back, an encoder is brought to
+exactly that place, and goes on from there. Pure: knows no target and no socket.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 
-from sidecar.dialects.loose import event_of
-from sidecar.dialects.openai_reading import Reading
+from sidecar.dialects.dialect import Encoder
+from sidecar.dialects.forms import Translation, requested
+from sidecar.dialects.loose import json_object
+from sidecar.dialects.openai_completions import chat_event
 from sidecar.dialects.sse import parse, split
-from sidecar.model.request import Peek
-from sidecar.model.topology import Operation
+from sidecar.dialects.table import codec
+from sidecar.model.blocks import Message, Role, Text, Thinking
+from sidecar.model.events import BlockStart, BlockStop, Delta, Event, Start, Stop
+from sidecar.model.hub import FormatKind, HubRequest, Wire
+from sidecar.model.records import Usage
+from sidecar.model.request import Call
+from sidecar.model.topology import Operation, Params
 
-__all__ = ["Joiner", "continuation", "delivered_text", "joined", "rescuable"]
+__all__ = ["Continuation", "continuation", "joined"]
 
 _ASK = (
     "Your answer was cut off by a network failure. Continue it exactly where it stops: begin with the very next "
@@ -34,43 +43,189 @@ _LONG_OVERLAP = 16  # characters: equal by chance no more
 _WINDOW = 4096  # characters at the end of what was delivered in which an overlap is looked for
 
 
-def rescuable(peek: Peek, operation: Operation) -> bool:
-    """Whether a request's answer is text that another target can go on with: one answer, no structure."""
-    if operation is Operation.EMBEDDINGS or _value(peek, "n") not in (None, 1):
-        return False
-    shape = _value(peek, "response_format")
-    return shape is None or (isinstance(shape, dict) and shape.get("type") == "text")
-
-
-def delivered_text(stream: bytes) -> str | None:
-    """The text that a client has read of a stream; None when it got something that is no text.
+class Continuation:
+    """A stream that broke, to be gone on from; lives as long as its request.
 
     Args:
-        stream: Whole frames, as they were sent.
+        request: What was asked.
+        events: What the client has, by the grammar but for its end.
+        text: The text of it.
+        usage: What the broken stream told of its tokens.
     """
-    reading = Reading()
-    for frame in split(stream):
-        event = event_of(frame)
-        if event is not None:
-            reading.take(event)
-    if reading.calls or reading.refusal or reading.finish_reason:
+
+    def __init__(self, request: HubRequest, events: Sequence[Event], text: str, usage: Usage | None) -> None:
+        self._request = request
+        self._events = events
+        self._text = text
+        self._usage = usage
+
+    def form(self, call: Call, endpoint: Operation, wire: Wire, params: Params, target: str) -> Translation:
+        """How the next target is asked to go on, and how its answer is joined.
+
+        Args:
+            call: The client's request.
+            endpoint: By which the provider is asked.
+            wire: The target.
+            params: What the provider's config says of the top level.
+            target: Its name; told to the client in a comment.
+
+        Raises:
+            Untranslatable: When the provider's dialect has no way to ask this.
+        """
+        form = Translation(call, endpoint, wire, params, self._asked())
+        encoder = codec(call.dialect).StreamEncoder(form.losses, wants_usage=call.peek.wants_usage)
+        form.encoder = _Joining(encoder, self._events, self._text, self._usage, target)
+        return form
+
+    def _asked(self) -> HubRequest:
+        """The original request, asking to go on after the text."""
+        if not self._text:
+            return self._request
+        said = Message(Role.ASSISTANT, (Text(self._text),))
+        ask = Message(Role.USER, (Text(_ASK),))
+        return msgspec.structs.replace(self._request, messages=(*self._request.messages, said, ask))
+
+
+def continuation(call: Call, delivered: bytes, usage: Usage | None) -> Continuation | None:
+    """How to go on; None when nobody can: the answer is more than one text, or its text has a structure.
+
+    Args:
+        call: The client's request, which was answered before.
+        delivered: Whole frames, as they were sent to the client.
+        usage: What the broken stream told of its tokens.
+    """
+    request = requested(call)
+    structured = request.format is not None and request.format.kind is not FormatKind.TEXT
+    if structured or request.choices not in (None, 1):
         return None
-    return reading.content
+    events, finished = _read(call, delivered)
+    if finished:
+        return None
+    text = ""
+    for event in events:
+        match event:
+            case BlockStart(Text(refusal=False) | Thinking() as block):
+                text += block.text if isinstance(block, Text) else ""
+                is_text = isinstance(block, Text)
+            case BlockStart():
+                return None
+            case Delta():
+                text += event.text if is_text else ""
+            case _:
+                pass
+    return Continuation(request, events, text, usage)
 
 
-def continuation(peek: Peek, operation: Operation, text: str) -> Peek:
-    """The original request, asking to go on after `text`."""
-    if not text:
-        return peek
-    fields = dict(peek.fields)
-    if operation is Operation.COMPLETIONS:
-        prompt = _value(peek, "prompt")
-        fields["prompt"] = msgspec.Raw(msgspec.json.encode(f"{prompt}{text}"))
-    else:
-        said = [{"role": "assistant", "content": text}, {"role": "user", "content": _ASK}]
-        messages = [*msgspec.json.decode(fields["messages"], type=list[msgspec.Raw]), *said]
-        fields["messages"] = msgspec.Raw(msgspec.json.encode(messages))
-    return msgspec.structs.replace(peek, fields=fields)
+def _read(call: Call, delivered: bytes) -> tuple[list[Event], bool]:
+    """The events of it, but for its end, and whether it is complete."""
+    decoder = codec(call.dialect).StreamDecoder()
+    events: list[Event] = []
+    for frame in split(delivered):
+        parsed = parse(frame)
+        value = json_object(parsed.data or b"")
+        if value is not None:
+            value = chat_event(value) if call.operation is Operation.COMPLETIONS else value
+            events += decoder.take(parsed.event, value)
+    return events, any(isinstance(event, Stop) for event in (*events, *decoder.end(marked=False)))
+
+
+class _Joining:
+    """An encoder that goes on where a broken stream stopped.
+
+    Args:
+        encoder: A fresh one of the client's dialect.
+        delivered: The events that the client has.
+        text: Their text.
+        usage: Their tokens.
+        target: Who goes on.
+    """
+
+    def __init__(
+        self, encoder: Encoder, delivered: Sequence[Event], text: str, usage: Usage | None, target: str
+    ) -> None:
+        self._encoder = encoder
+        self._comment = f": rescued by {target}\n\n".encode("ascii", "replace")
+        self._delivered = text
+        self._usage = usage
+        self._new = ""
+        self._joined = not text
+        self._begun = bool(delivered)
+        self._open: type[Text | Thinking] | None = None  # the block that the client has open
+        self._reading: object = None  # the kind of block that the new target is in
+        for event in delivered:
+            if isinstance(event, BlockStart):
+                self._open = Text if isinstance(event.block, Text) else Thinking
+            elif isinstance(event, BlockStop):
+                self._open = None
+        encoder.give(delivered)
+
+    def give(self, events: Sequence[Event]) -> bytes:
+        """The frames that the client has not got yet."""
+        comment, self._comment = self._comment, b""
+        gone_on = [each for event in events for each in self._of(event)]
+        return comment + (self._encoder.give(gone_on) if gone_on else b"")
+
+    def _of(self, event: Event) -> list[Event]:
+        match event:
+            case Start():
+                begun, self._begun = self._begun, True
+                return [] if begun else [event]
+            case BlockStart(block):
+                self._reading = type(block)
+                # Who speaks, and what it thinks, the client knows already; a text goes on in the open one.
+                return [] if isinstance(block, Text | Thinking) else [*self._flushed(), *self._closed(), event]
+            case Delta():
+                if self._reading is Text:
+                    return self._passed(event)
+                return [] if self._reading is Thinking else [event]
+            case BlockStop():
+                return [] if self._reading in (Text, Thinking) else [event]
+            case Stop():
+                stop = msgspec.structs.replace(event, usage=_sum(self._usage, event.usage))
+                return [*self._flushed(), *self._closed(), stop]
+            case _:
+                return []
+
+    def _passed(self, delta: Delta) -> list[Event]:
+        if self._joined:
+            return self._said(delta)
+        self._new += delta.text
+        new = joined(self._delivered, self._new, over=False)
+        if new is None:
+            return []
+        self._joined = True
+        return self._said(Delta(new))
+
+    def _flushed(self) -> list[Event]:
+        """What is still held back when no more text comes."""
+        if self._joined:
+            return []
+        self._joined = True
+        return self._said(Delta(joined(self._delivered, self._new, over=True) or ""))
+
+    def _said(self, delta: Delta) -> list[Event]:
+        if not delta.text:
+            return []
+        if self._open is Text:
+            return [delta]
+        begun = [*self._closed(), BlockStart(Text(""))]
+        self._open = Text
+        return [*begun, delta]
+
+    def _closed(self) -> list[Event]:
+        closed, self._open = self._open is not None, None
+        return [BlockStop()] if closed else []
+
+
+def _sum(one: Usage | None, other: Usage | None) -> Usage | None:
+    if one is None or other is None:
+        return other or one
+    sums = {
+        name: before + more if (before := getattr(one, name)) is not None and more is not None else before or more
+        for name in Usage.__struct_fields__
+        for more in (getattr(other, name),)
+    }
+    return Usage(**sums)
 
 
 def joined(delivered: str, new: str, *, over: bool) -> str | None:
@@ -98,70 +253,3 @@ def _counts(delivered: str, start: int) -> bool:
     """Whether an overlap that begins here is one: at a word, or long."""
     at_word = start == 0 or delivered[start].isspace() or delivered[start - 1].isspace()
     return at_word or len(delivered) - start >= _LONG_OVERLAP
-
-
-class Joiner:
-    """Joins the stream of the next target to what the client has; lives as long as that stream.
-
-    Args:
-        delivered: The text that the client has.
-        target: Who goes on; told to the client in a comment.
-    """
-
-    def __init__(self, delivered: str, target: str) -> None:
-        self._delivered = delivered
-        self._new = ""
-        self._joined = not delivered
-        self._latest: dict[str, Any] | None = None  # event with text that was held back
-        self._comment = f": rescued by {target}\n\n".encode("ascii", "replace")
-
-    def feed(self, frames: bytes) -> bytes:
-        """The frames that the client may see of these."""
-        comment, self._comment = self._comment, b""
-        if self._joined:
-            return comment + frames
-        return comment + b"".join([self._passed(frame) for frame in split(frames)])
-
-    def _passed(self, frame: bytes) -> bytes:
-        if self._joined:
-            return frame
-        event = event_of(frame)
-        if event is None:
-            return self._unsaid(frame) + frame  # a comment, or the end
-        choices = event.get("choices") or []
-        if not choices:
-            return frame  # the usage
-        choice = choices[0]
-        delta = choice.get("delta")
-        text = (delta.get("content") if isinstance(delta, dict) else choice.get("text")) or ""
-        over = bool(choice.get("finish_reason")) or bool(isinstance(delta, dict) and delta.get("tool_calls"))
-        self._new += text
-        if not text and not over:
-            return b""  # who speaks, or what it thinks: the client has that already
-        new = joined(self._delivered, self._new, over=over)
-        if new is None:
-            self._latest = event
-            return b""
-        self._joined = True
-        return _with_text(event, new)
-
-    def _unsaid(self, frame: bytes) -> bytes:
-        """What is still held back when the end comes without a finish reason."""
-        if self._latest is None or parse(frame).data is None:
-            return b""
-        self._joined = True
-        return _with_text(self._latest, joined(self._delivered, self._new, over=True) or "")
-
-
-def _with_text(event: dict[str, Any], text: str) -> bytes:
-    """The event, with this text in the place of its own."""
-    choice = event["choices"][0]
-    place, name = (choice["delta"], "content") if isinstance(choice.get("delta"), dict) else (choice, "text")
-    if text or name in place:
-        place[name] = text
-    return b"data: " + msgspec.json.encode(event) + b"\n\n"
-
-
-def _value(peek: Peek, name: str) -> Any:
-    raw = peek.fields.get(name)
-    return None if raw is None else msgspec.json.decode(raw)

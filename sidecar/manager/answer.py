@@ -14,17 +14,18 @@ from typing import Any
 
 import msgspec
 
-from sidecar.dialects.openai_errors import encode_failure, fault_event
-from sidecar.dialects.rescue import Joiner, continuation, delivered_text, rescuable
+from sidecar.dialects.rescue import Continuation, continuation
+from sidecar.dialects.table import codec
 from sidecar.manager.headers import reply_headers
+from sidecar.manager.pins import Pins, pinned_failure
 from sidecar.manager.race import Field
 from sidecar.manager.recorder import Recorder
 from sidecar.model.errors import LLMError
-from sidecar.model.failures import Failure, Kind
+from sidecar.model.failures import POLICY, Failure, Kind, Next
 from sidecar.model.records import Outcome, RequestRecord
 from sidecar.model.request import Call
 from sidecar.model.settings import ClientRetries, Rescue
-from sidecar.model.topology import Route, Snapshot
+from sidecar.model.topology import Dialect, Route, Snapshot
 from sidecar.observe.log import DebugLogger
 from sidecar.observe.metrics import MetricsCollector
 from sidecar.routing.balance import Balances
@@ -55,6 +56,7 @@ class Rooms(msgspec.Struct, frozen=True):
     registry: LLMProviderRegistry
     log: DebugLogger
     metrics: MetricsCollector
+    pins: Pins
     rng: Callable[[], float]
 
 
@@ -73,11 +75,12 @@ class Answer:
         "_active",
         "_call",
         "_closed",
+        "_continuation",
         "_delivered",
         "_engine",
         "_exchange",
         "_field",
-        "_joiner",
+        "_pin",
         "_recorder",
         "_rooms",
         "_route",
@@ -100,6 +103,7 @@ class Answer:
         self._try: Try | None = None
         self._route: Route | None = None
         self._unroutable = _NO_ROUTE
+        self._pin: str | None = None  # why nobody but the route's only target can be asked
         try:
             self._route = self._resolved()
         except LLMError as error:
@@ -107,7 +111,7 @@ class Answer:
         self._closed = False
         self._stopped: Failure | None = None
         self._delivered: bytearray | None = None  # what was sent, while it may have to be gone on from
-        self._joiner: Joiner | None = None
+        self._continuation: Continuation | None = None
         self._field: Field | None = None
         self._active = active
         active.add(self)
@@ -131,7 +135,9 @@ class Answer:
     @property
     def fault(self) -> bytes:
         """The event that tells of the failure in a stream whose head was sent already."""
-        return fault_event(self.failure, self.attempts) if self.failure is not None else b""
+        if self.failure is None:
+            return b""
+        return codec(self._call.dialect).fault_event(self.failure, self.attempts)
 
     @property
     def record(self) -> RequestRecord:
@@ -184,7 +190,7 @@ class Answer:
                 self._advance(None)
                 return b""
             else:
-                data = await self._broken(exchange.failure)
+                data = await self._broken(exchange, exchange.failure)
             if data:
                 return data
         return b""
@@ -229,7 +235,11 @@ class Answer:
 
     def _resolved(self) -> Route:
         call, router = self._call, self._rooms.router
-        return router.strict(call.model) if call.strict else router.resolve(call.model, override=call.route)
+        route = router.strict(call.model) if call.strict else router.resolve(call.model, override=call.route)
+        pinned = self._rooms.pins.pinned(call, route)
+        if pinned is not None:
+            route, self._pin = pinned
+        return route
 
     async def _act(self, command: Command) -> Command | None:
         match command:
@@ -264,8 +274,17 @@ class Answer:
 
     def _exchange_for(self, command: Try) -> Exchange:
         account = self._rooms.registry.account(command.target.provider)
-        stream = self._route.stream if self._route is not None else self._rooms.snapshot.stream
-        return Exchange(account, command.target.model, self._call, command.limits, stream)
+        route = self._route
+        assert route is not None
+        return Exchange(
+            account,
+            command.target.model,
+            self._call,
+            command.limits,
+            route.stream,
+            on_loss=route.on_loss,
+            rescue=self._continuation,
+        )
 
     def _judged(self, exchange: Exchange, command: Try, failure: Failure | None) -> Command | None:
         """An attempt has its first content, its whole answer, or a failure: what follows."""
@@ -303,7 +322,7 @@ class Answer:
         self._recorder.serves(exchange, command)
         exchange.served = True
         self.body = exchange.body
-        if self._joiner is not None:
+        if self._continuation is not None:
             return
         self.status = 200
         content_type = _EVENT_STREAM if self._call.stream else "application/json"
@@ -314,8 +333,9 @@ class Answer:
             generation=self._rooms.snapshot.generation,
             target=command.target.key,
             upstream=exchange.headers,
+            losses=exchange.losses,
         )
-        if exchange.streaming and self._may_be_rescued():
+        if exchange.streaming and self._route is not None and self._route.stream.rescue is Rescue.CONTINUE:
             self._delivered = bytearray(exchange.body)
 
     def _advance(self, failure: Failure | None, *, rescuable: bool = False) -> Command | None:
@@ -331,6 +351,8 @@ class Answer:
             End(now, now - exchange.began, failure, head=head, number=command.number, rescuable=rescuable)
         )
         outcome = Outcome.OK if failure is None else Outcome.FAILED
+        if failure is None and exchange.id is not None and exchange.dialect is Dialect.OPENAI_RESPONSES:
+            self._rooms.pins.note(exchange.id, command.target)
         if failure is not None and failure.kind is Kind.TRUNCATED:
             outcome = Outcome.TRUNCATED
         self._recorder.attempted(exchange, command, outcome, failure, served=exchange.served)
@@ -345,9 +367,11 @@ class Answer:
 
     def _tell(self, failure: Failure) -> None:
         """No target answered: the error that the client gets."""
+        if self._pin is not None and self._route is not None and POLICY[failure.kind].next is not Next.STOP:
+            failure = pinned_failure(failure, self._route, self._pin)
         self.failure = failure
         self.status = failure.client_status
-        self.body, content_type = encode_failure(failure, self.attempts)
+        self.body, content_type = codec(self._call.dialect).encode_failure(failure, self.attempts)
         suppress = self._route is not None and self._route.attempts.client_retries is ClientRetries.SUPPRESS
         self.headers = reply_headers(
             self._call.request_id,
@@ -368,35 +392,28 @@ class Answer:
 
     # A stream after its commit.
 
-    def _may_be_rescued(self) -> bool:
-        route, call = self._route, self._call
-        return route is not None and route.stream.rescue is Rescue.CONTINUE and rescuable(call.peek, call.operation)
-
     def _passed(self, data: bytes) -> bytes:
-        """What the client may see of this; remembered while it may have to be gone on from."""
-        if self._joiner is not None:
-            return self._joiner.feed(data)
+        """What the client gets; remembered while it may have to be gone on from."""
         if self._delivered is not None:
             self._delivered += data
             if len(self._delivered) > _MAX_DELIVERED_BYTES:
                 self._delivered = None
         return data
 
-    async def _broken(self, failure: Failure) -> bytes:
+    async def _broken(self, exchange: Exchange, failure: Failure) -> bytes:
         """A committed stream broke: the first bytes of its rescue, or the error event that ends it."""
-        text = None
-        if self._joiner is None and self._delivered is not None:
-            text = delivered_text(bytes(self._delivered))
+        going_on = None
+        if self._delivered is not None:
+            going_on = continuation(self._call, bytes(self._delivered), exchange.usage)
         self._delivered = None
-        command = self._advance(failure, rescuable=text is not None)
-        if isinstance(command, Try) and text is not None:
-            peek = continuation(self._call.peek, self._call.operation, text)
-            self._call = msgspec.structs.replace(self._call, peek=peek)
-            self._joiner = Joiner(text, command.target.key)
+        command = self._advance(failure, rescuable=going_on is not None)
+        rescued = isinstance(command, Try) and going_on is not None
+        if rescued:
+            self._continuation = going_on
         while isinstance(command, Try | Wait):
             command = await self._act(command)
-        if self._joiner is not None and (isinstance(command, Relay) or (command is None and self.failure is None)):
-            return self._joiner.feed(self.body)
+        if rescued and (isinstance(command, Relay) or (command is None and self.failure is None)):
+            return self.body
         told = command.failure if isinstance(command, Told) else self.failure or failure
         self.failure = told
         self._recorder.failed(told)

@@ -10,7 +10,11 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from sidecar.model.hub import Loss
+
 __all__ = ["reply_headers"]
+
+_LOSSES_MAX = 20  # told in a header
 
 
 def reply_headers(
@@ -23,6 +27,7 @@ def reply_headers(
     upstream: Mapping[str, str] | None = None,
     retry_after_s: float | None = None,
     no_retry: bool = False,
+    losses: Sequence[Loss] = (),
 ) -> list[tuple[str, str]]:
     """The headers, content type first.
 
@@ -35,6 +40,7 @@ def reply_headers(
         upstream: The headers of its answer, in lower case.
         retry_after_s: Seconds; sent rounded up.
         no_retry: Tell SDKs not to multiply our attempts by theirs.
+        losses: What the translation to the target that answered could not say.
     """
     headers = [
         ("content-type", _printable(content_type)),
@@ -45,6 +51,8 @@ def reply_headers(
         headers.append(("x-sidecar-target", _printable(target)))
     if attempts:
         headers.append(("x-sidecar-attempts", ",".join(map(_attempt, attempts))))
+    if losses:
+        headers.append(("x-sidecar-losses", _lost(losses)))
     for name, value in (upstream or {}).items():
         passes = _passes(name)
         if passes is not None:
@@ -62,6 +70,13 @@ def _attempt(attempt: Mapping[str, Any]) -> str:
     result = status if status is not None and (kind is None or status != 200) else kind
     target = _printable(f"{attempt['provider']}/{attempt['model']}").replace(",", "?")
     return f"{target}={result}"
+
+
+def _lost(losses: Sequence[Loss]) -> str:
+    """`logit_bias=dropped,max_tokens=added`; the log tells the reasons."""
+    shown = [f"{_printable(loss.path).replace(',', '?')}={loss.how.value}" for loss in losses[:_LOSSES_MAX]]
+    more = len(losses) - len(shown)
+    return ",".join(shown) + (f",and {more} more" if more else "")
 
 
 def _printable(text: str) -> str:

@@ -29,6 +29,7 @@ from sidecar.manager.balancing import LoadBalancer
 from sidecar.manager.callbacks import BaseCallbackHandler
 from sidecar.manager.checks import Checks
 from sidecar.manager.overrides import Override, OverrideKind, Overrides, added, applied, carried
+from sidecar.manager.pins import Pins
 from sidecar.manager.prober import Prober
 from sidecar.manager.standings import Standings
 from sidecar.manager.status import gauges, models, provider_status
@@ -92,6 +93,7 @@ class LLMManager:
         self.book = HealthBook(random.random, self._transitioned)
         self._standings = Standings(lambda: self.snapshot, self.book, self.set_weight)
         self.balancer = LoadBalancer(standings=self._standings)
+        self._pins = Pins()
         self.active: set[Answer] = set()
         self.overrides: Mapping[tuple[OverrideKind, str], Override] = {}
         self._budget_settings = BudgetSettings()
@@ -191,6 +193,7 @@ class LLMManager:
             self.registry,
             self.log,
             self.metrics,
+            self._pins,
             random.random,
         )
 

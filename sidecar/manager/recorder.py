@@ -206,7 +206,7 @@ class Recorder:
             model_sent=target.model,
             model_served=exchange.model_served,
             client_dialect=request.client_dialect,
-            provider_dialect=request.client_dialect,
+            provider_dialect=exchange.dialect.value,
             mode="translate" if exchange.translates else "relay",
             stream=request.stream,
             selection=_TEXTS[command.selection],
@@ -216,7 +216,7 @@ class Recorder:
             kind=None if failure is None else _TEXTS[failure.kind],
             error=None if failure is None else failure.message,
             status=exchange.status,
-            upstream_request_id=exchange.headers.get("x-request-id"),
+            upstream_request_id=exchange.headers.get("x-request-id") or exchange.headers.get("request-id"),
             retry_after_s=None if failure is None else failure.retry_after_s,
             backoff_s=_micros_or_none(command.backoff_s),
             connect_s=_micros_or_none(exchange.connect_s),
@@ -235,6 +235,7 @@ class Recorder:
             finish_reason=exchange.finish_reason,
             committed=served,
             malformed_events=exchange.malformed_events or None,
+            losses=[*map(str, exchange.losses)] if exchange.losses else None,
         )
 
     def _sum_up(self, attempt: AttemptRecord) -> None:

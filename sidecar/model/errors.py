@@ -145,6 +145,7 @@ ERROR_CLASSES: Mapping[Kind, type[LLMError]] = MappingProxyType(
         Kind.DEADLINE: NetworkError,
         Kind.CLIENT_DEADLINE: NetworkError,
         Kind.CLIENT_GONE: LLMError,
+        Kind.LOSSY: ValidationError,
         Kind.NO_ROUTE: ConfigurationError,
         Kind.NO_TARGET: ProviderUnavailableError,
         Kind.INTERNAL: LLMError,

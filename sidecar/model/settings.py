@@ -29,6 +29,7 @@ __all__ = [
     "ListenAuth",
     "ListenSettings",
     "LogSettings",
+    "OnLoss",
     "OpenTime",
     "RateLimitSettings",
     "Rescue",
@@ -86,6 +87,13 @@ class Rescue(StrEnum):
 
     OFF = "off"  # an error event
     CONTINUE = "continue"  # another target is asked to go on where it broke
+
+
+class OnLoss(StrEnum):
+    """What becomes of a request of which a target's dialect cannot say everything."""
+
+    ALLOW = "allow"  # it is sent, and what was lost is told in a header and the log
+    REJECT = "reject"  # the target is passed over
 
 
 class HoldSettings(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from sidecar.model.settings import (
     Balance,
     BreakerSettings,
     HealthSettings,
+    OnLoss,
     Settings,
     StreamSettings,
     Timeouts,
@@ -76,6 +77,7 @@ class Quirk(StrEnum):
     """Where a provider, or a kind of its models, differs from its dialect's documentation."""
 
     MAX_COMPLETION_TOKENS = "max_completion_tokens"  # wants that name; elsewhere `max_tokens` is understood by all
+    MAX_TOKENS = "max_tokens"  # knows no other name
     REASONING_REFUSES_SAMPLING = "reasoning_refuses_sampling"  # models that reason take no temperature, top_p, ...
     DEVELOPER_ROLE = "developer_role"  # knows it; elsewhere it is `system`
     NO_STREAM_OPTIONS = "no_stream_options"  # refuses them; usage comes anyway
@@ -220,6 +222,7 @@ class Route(msgspec.Struct, frozen=True):
     timeouts: Timeouts = Timeouts()
     attempts: AttemptSettings = AttemptSettings()
     stream: StreamSettings = StreamSettings()
+    on_loss: OnLoss = OnLoss.ALLOW
     fallback_on: frozenset[str] = frozenset()  # kinds that stop elsewhere and fall back here
     strict: bool = False  # a `provider/model` asked for by name: that target only
     minted: bool = False  # holds a target that only a client's text named
@@ -240,6 +243,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     timeouts: Timeouts = Timeouts()  # the top level's, for strict names
     attempts: AttemptSettings = AttemptSettings()
     stream: StreamSettings = StreamSettings()
+    on_loss: OnLoss = OnLoss.ALLOW
     source: str = ""  # where it came from, for people: a path, "environment", "embedded"
     digest: str = ""  # SHA-256 of the texts it was compiled from
     warnings: tuple[str, ...] = ()

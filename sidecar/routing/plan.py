@@ -18,7 +18,8 @@ from types import MappingProxyType
 from sidecar.model.failures import POLICY, Failure, Kind
 from sidecar.model.records import Selection
 from sidecar.model.request import Call, Needs
-from sidecar.model.topology import Member, Operation, Pool, Provider, Route, Target
+from sidecar.model.topology import Member, Operation, Pool, Route, Target
+from sidecar.model.ways import endpoint
 from sidecar.routing.balance import Balances, Candidate, rendezvous
 from sidecar.routing.breaker import IN_USE
 from sidecar.routing.commands import Skipped
@@ -27,7 +28,7 @@ from sidecar.routing.health import AdminState, BreakerState, HealthBook, TargetS
 __all__ = ["Choice", "Plan", "drained", "unfit"]
 
 _READY = AdminState.READY
-_COMPLETIONS, _EMBEDDINGS = Operation.COMPLETIONS, Operation.EMBEDDINGS
+_VECTORS = frozenset({Operation.EMBEDDINGS, Operation.GEMINI_EMBEDDINGS})
 _PRIMARY, _FALLBACK = Selection.PRIMARY, Selection.FALLBACK
 _NONE: Mapping[str, str] = MappingProxyType({})
 _SHOWN_MAX = 8  # targets named in a message
@@ -73,7 +74,7 @@ class Plan:
         self._chain = route.chain if call.fallback else route.chain[:1]
         needs = call.peek.needs
         self._overfull = _overfull(self._chain, call) if needs.input_bytes else _NONE
-        self._is_particular = needs.tools or needs.images or call.operation is _EMBEDDINGS or bool(self._overfull)
+        self._is_particular = needs.tools or needs.images or call.operation in _VECTORS or bool(self._overfull)
         self._panicked = False
         self._outgrown: tuple[Target, ...] = ()  # whose models the request did not fit
         self._tried: tuple[TargetState, ...] = ()
@@ -211,14 +212,14 @@ class Plan:
 
     def _obstacle(self, target: Target, state: TargetState, now: float) -> str | None:
         """Why this request may not begin here now, or None."""
-        if self._is_particular or not _offers(target.provider, self._call.operation):
+        if self._is_particular or endpoint(target.provider, self._call.operation) is None:
             return self._lack(target) or state.refusal(now)
         return state.refusal(now)
 
     def _lack(self, target: Target) -> str | None:
         call = self._call
         # Vectors of different models cannot be compared: those of the first model, or none.
-        if call.operation is _EMBEDDINGS and target.model != self._chain[0].members[0].target.model:
+        if call.operation in _VECTORS and target.model != self._chain[0].members[0].target.model:
             return "another embedding model"
         if self._outgrown and any(_is_no_larger(target, than) for than in self._outgrown):
             return "context too small"
@@ -277,7 +278,7 @@ def _overfull(chain: tuple[Pool, ...], call: Call) -> Mapping[str, str]:
 def unfit(target: Target, operation: Operation, needs: Needs) -> str | None:
     """What the target is known to lack for such a request, or None; what is not known is not held against it."""
     provider = target.provider
-    if not _offers(provider, operation):
+    if endpoint(provider, operation) is None:
         return f"no {operation}"
     if not (needs.tools or needs.images):
         return None
@@ -285,12 +286,6 @@ def unfit(target: Target, operation: Operation, needs: Needs) -> str | None:
     if needs.tools and facts.tools is False:
         return "no tools"
     return "no images" if needs.images and facts.images is False else None
-
-
-def _offers(provider: Provider, operation: Operation) -> bool:
-    """Whether it has the operation, or one that it can be asked by; one that names none is not known to lack any."""
-    paths = provider.paths
-    return operation in paths or not paths or (operation is _COMPLETIONS and Operation.CHAT in paths)
 
 
 def _is_no_larger(target: Target, than: Target) -> bool:

@@ -138,6 +138,7 @@ class Router:
             timeouts=self._snapshot.timeouts,
             attempts=self._snapshot.attempts,
             stream=self._snapshot.stream,
+            on_loss=self._snapshot.on_loss,
             strict=True,
             minted=target.key not in self._configured,
         )

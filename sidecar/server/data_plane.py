@@ -6,11 +6,9 @@ Every error, ours included, is told in the client's dialect.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from time import monotonic
-from types import MappingProxyType
 from typing import cast
-from urllib.parse import unquote
 
 import msgspec
 from aiohttp import web
@@ -19,24 +17,16 @@ from aiohttp.http import HttpVersion10
 from sidecar.manager import LLMManager
 from sidecar.model.errors import LLMError
 from sidecar.model.failures import Failure
-from sidecar.model.topology import Operation
 from sidecar.server.connection import Connection
 from sidecar.server.guard import Guard, Refusal
 from sidecar.server.intake import BodyTooLarge, MalformedBody, call_of, read_body, request_id_of
+from sidecar.server.listings import LISTINGS, listed
 from sidecar.server.refusal import Refusals, refused
 from sidecar.server.sending import send
+from sidecar.server.surfaces import PLACES, Surface, dialect_of, surface
 from sidecar.server.wire import ResponseWire, wire_for
 
 __all__ = ["DataPlane"]
-
-_OPERATIONS: Mapping[str, Operation] = MappingProxyType(
-    {
-        "/v1/chat/completions": Operation.CHAT,
-        "/v1/completions": Operation.COMPLETIONS,
-        "/v1/embeddings": Operation.EMBEDDINGS,
-    }
-)
-_PLACES = "POST /v1/chat/completions, /v1/completions, /v1/embeddings; GET /v1/models, /healthz, /readyz"
 
 
 class DataPlane:
@@ -56,27 +46,27 @@ class DataPlane:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         wire = wire_for(request, self._manager.snapshot.settings.wire)
-        path = request.raw_path.partition("?")[0]
+        path, _, query = request.raw_path.partition("?")
         refusal = self.guard.judge(request.method, request.raw_path, request.headers, _peer_uid(request))
         if refusal is not None:
             return await self._turn_away(request, wire, refusal)
         if request.version < HttpVersion10:
             return await self._refuse(request, wire, 400, "speak HTTP/1.1")
-        operation = _OPERATIONS.get(path)
-        if operation is None:
+        asked = surface(path, query)
+        if asked is None:
             return await self._read_only(request, wire, path)
         if request.method != "POST":
             return await self._refuse(request, wire, 405, f"{path} takes POST, not {request.method}", allow="POST")
         if request.headers.get("Content-Encoding", "identity") != "identity":
             return await self._refuse(request, wire, 415, "send the body as it is: content-encoding is not supported")
-        return await self._call(request, wire, operation)
+        return await self._call(request, wire, asked)
 
-    async def _call(self, request: web.BaseRequest, wire: ResponseWire, operation: Operation) -> web.StreamResponse:
+    async def _call(self, request: web.BaseRequest, wire: ResponseWire, asked: Surface) -> web.StreamResponse:
         headers = request.headers
         limits = self._manager.snapshot.settings.limits
         try:
             body = await read_body(request, limits.max_body_bytes, limits.body_idle_s)
-            call = call_of(body, operation, headers, request_id_of(headers), _peer_uid(request))
+            call = call_of(body, asked, headers, request_id_of(headers), _peer_uid(request))
             answer = self._manager.answer(call)
         except BodyTooLarge:
             message = f"the body is larger than {limits.max_body_bytes} bytes (limits.max_body)"
@@ -98,9 +88,9 @@ class DataPlane:
 
     async def _read_only(self, request: web.BaseRequest, wire: ResponseWire, path: str) -> web.StreamResponse:
         """Model lists and health: answers that cost nothing and change nothing."""
-        known = path in ("/healthz", "/readyz", "/v1/models") or path.startswith("/v1/models/")
+        known = path in ("/healthz", "/readyz") or listed(path) is not None
         if not known:
-            return await self._refuse(request, wire, 404, f"there is nothing at {path[:200]}; there is {_PLACES}")
+            return await self._refuse(request, wire, 404, f"there is nothing at {path[:200]}; there is {PLACES}")
         if request.method not in ("GET", "HEAD"):
             return await self._refuse(request, wire, 405, f"{path[:200]} takes GET, not {request.method}", allow="GET")
         if path == "/healthz":
@@ -108,16 +98,19 @@ class DataPlane:
         if path == "/readyz":
             ready = self._manager.readiness()
             return await _json(request, wire, 200 if ready["ready"] else 503, ready)
-        models = self._manager.models()
-        if path == "/v1/models":
-            return await _json(request, wire, 200, {"object": "list", "data": models})
-        wanted = unquote(path.removeprefix("/v1/models/"))
+        return await self._models(request, wire, path)
+
+    async def _models(self, request: web.BaseRequest, wire: ResponseWire, path: str) -> web.StreamResponse:
+        """Routes and targets as the client's SDK lists models; all, or the one that the path names."""
+        models, listing = self._manager.models(), LISTINGS[dialect_of(path, request.headers)]
+        wanted = listed(path)
+        if not wanted:
+            return await _json(request, wire, 200, listing.page(models))
         found = next((model for model in models if model["id"] == wanted), None)
         if found is None:
-            return await self._refuse(
-                request, wire, 404, f"there is no model {wanted[:200]!r}; GET /v1/models lists them"
-            )
-        return await _json(request, wire, 200, found)
+            message = f"there is no model {wanted[:200]!r}; GET {path.partition('/models')[0]}/models lists them"
+            return await self._refuse(request, wire, 404, message)
+        return await _json(request, wire, 200, listing.model(found))
 
     async def _turn_away(self, request: web.BaseRequest, wire: ResponseWire, refusal: Refusal) -> web.StreamResponse:
         failure = refused(refusal.status, refusal.message, refusal.code)
@@ -143,7 +136,10 @@ class DataPlane:
         request_id, _ = request_id_of(request.headers)
         path = request.raw_path.partition("?")[0]
         uid = _peer_uid(request)
-        answer = self._refusals.told(failure, request_id, method=request.method, path=path, peer_uid=uid, extra=extra)
+        dialect = dialect_of(path, request.headers)
+        answer = self._refusals.told(
+            failure, request_id, method=request.method, path=path, peer_uid=uid, dialect=dialect, extra=extra
+        )
         return await wire.whole(*answer, close=close)
 
 

@@ -21,14 +21,14 @@ from sidecar.dialects.body import peek
 from sidecar.model.errors import ValidationError
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.request import Call, ClientLimits
-from sidecar.model.topology import Dialect, Operation
+from sidecar.server.surfaces import Surface
 
 __all__ = ["BodyTooLarge", "MalformedBody", "call_of", "new_request_id", "read_body", "request_id_of"]
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s)?")
 _COUNTED = re.compile(r"[0-9]{1,5}")
-_FORWARDED = ("User-Agent", "Idempotency-Key", "OpenAI-Beta")
+_FORWARDED = ("User-Agent", "Idempotency-Key", "OpenAI-Beta", "Anthropic-Version", "Anthropic-Beta")
 _NO_LIMITS = ClientLimits()
 
 # Unique per process and cheap: a random prefix and a count, instead of randomness for each request.
@@ -104,7 +104,7 @@ def new_request_id() -> str:
 
 def call_of(
     body: bytes,
-    operation: Operation,
+    surface: Surface,
     headers: CIMultiDictProxy[str],
     request_id: tuple[str, str | None],
     peer_uid: int | None,
@@ -116,9 +116,9 @@ def call_of(
     """
     retries = headers.get("X-Stainless-Retry-Count")
     return Call(
-        operation=operation,
-        dialect=Dialect.OPENAI_CHAT,
-        peek=peek(body, operation),
+        operation=surface.operation,
+        dialect=surface.dialect,
+        peek=peek(body, surface.operation, model=surface.model, stream=surface.stream),
         request_id=request_id[0],
         headers=tuple([(name, value) for name in _FORWARDED if (value := headers.get(name)) and value.isascii()]),
         limits=_limits(headers),

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sidecar.dialects.openai_errors import encode_failure
+from sidecar.dialects.table import codec
 from sidecar.manager import LLMManager
 from sidecar.manager.headers import reply_headers
 from sidecar.model.failures import Failure, Kind
+from sidecar.model.topology import Dialect
 
 __all__ = ["Refusals", "refused"]
 
@@ -42,6 +43,7 @@ class Refusals:
         method: str | None = None,
         path: str | None = None,
         peer_uid: int | None = None,
+        dialect: Dialect = Dialect.OPENAI_CHAT,
         extra: Sequence[tuple[str, str]] = (),
     ) -> tuple[int, list[tuple[str, str]], bytes]:
         """The status, headers and body of the answer; writes the line.
@@ -52,6 +54,7 @@ class Refusals:
             method: None when the head could not be read.
             path: The same; without its query.
             peer_uid: Of a Unix socket.
+            dialect: That the client is told in.
             extra: More headers.
         """
         status = failure.client_status
@@ -67,7 +70,7 @@ class Refusals:
                 status=status,
                 error=failure.message,
             )
-        body, content_type = encode_failure(failure)
+        body, content_type = codec(dialect).encode_failure(failure)
         headers = reply_headers(
             request_id,
             content_type,

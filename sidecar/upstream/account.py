@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from urllib.parse import quote
 
 from sidecar.model.secret import Secret
-from sidecar.model.topology import AuthScheme, Operation, Provider
+from sidecar.model.topology import AuthScheme, Dialect, Operation, Provider
 from sidecar.upstream.transport import Transport
 
 __all__ = ["Account"]
@@ -25,6 +26,14 @@ _KEY_HEADER: Mapping[AuthScheme, tuple[str, str]] = MappingProxyType(
         AuthScheme.API_KEY: ("api-key", ""),
         AuthScheme.X_GOOG_API_KEY: ("x-goog-api-key", ""),
     }
+)
+_STREAMED: Mapping[Operation, Operation] = MappingProxyType({Operation.GENERATE: Operation.STREAM_GENERATE})
+# The clients' headers that belong to one dialect, and those that a dialect demands.
+_DIALECTS: Mapping[str, Dialect] = MappingProxyType(
+    {"anthropic-version": Dialect.ANTHROPIC_MESSAGES, "anthropic-beta": Dialect.ANTHROPIC_MESSAGES}
+)
+_ALWAYS: Mapping[Dialect, tuple[tuple[str, str], ...]] = MappingProxyType(
+    {Dialect.ANTHROPIC_MESSAGES: (("anthropic-version", "2023-06-01"),)}
 )
 
 
@@ -52,9 +61,16 @@ class Account:
         self._static = tuple(static)
         self._static_names = frozenset(name.lower() for name, _ in static)
 
-    def path(self, operation: Operation) -> str | None:
-        """The absolute path of an operation; None when the provider does not offer it."""
-        return self._paths.get(operation)
+    def path(self, operation: Operation, model: str = "", *, stream: bool = False) -> str | None:
+        """The absolute path of an operation; None when the provider does not offer it.
+
+        Args:
+            operation: What is asked.
+            model: The upstream's own name of it, for paths that name it.
+            stream: The answer shall be one; some have a path of its own for that.
+        """
+        path = self._paths.get(_STREAMED.get(operation, operation) if stream else operation)
+        return path.replace("{model}", quote(model, safe="/:@")) if path is not None and "{" in path else path
 
     def hide(self, body: bytes) -> bytes:
         """An error's body without this account's secrets: some providers quote the key that they refuse."""
@@ -63,17 +79,24 @@ class Account:
                 body = body.replace(secret, b"***")
         return body
 
-    def headers(self, client: Sequence[tuple[str, str]], *, stream: bool) -> list[tuple[str, str]]:
+    def headers(
+        self, client: Sequence[tuple[str, str]], *, stream: bool, dialect: Dialect = Dialect.OPENAI_CHAT
+    ) -> list[tuple[str, str]]:
         """The headers of one request.
 
         Args:
             client: Those of the client's that may go upstream; the provider's own of a name win.
             stream: A stream must come as it is written: compressed, it would come in blocks.
+            dialect: That the body is written in; a header of another one would mean nothing there.
         """
         headers = [*self._static]
         accept = "text/event-stream" if stream else "application/json"
         headers += [("Accept", accept), ("Accept-Encoding", "identity")]
-        headers += [pair for pair in client if pair[0].lower() not in self._static_names]
+        for name, value in client:
+            key = name.lower()
+            if key not in self._static_names and _DIALECTS.get(key, dialect) is dialect:
+                headers.append((name, value))
+        headers += [pair for pair in _ALWAYS.get(dialect, ()) if pair[0] not in {name.lower() for name, _ in headers}]
         return headers
 
 

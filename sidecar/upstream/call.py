@@ -11,24 +11,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from types import MappingProxyType
 
 import msgspec
 
-from sidecar.dialects.body import splice
-from sidecar.dialects.openai_completions import chat_peek, completion_events, completion_of
-from sidecar.dialects.openai_errors import decode_failure
-from sidecar.dialects.openai_facts import AnswerFacts, read_answer, stream_of
-from sidecar.dialects.openai_reading import answer_of
-from sidecar.dialects.relay import Tap
+from sidecar.dialects.dialect import Untranslatable
+from sidecar.dialects.forms import Form, StreamTap, form_of
+from sidecar.dialects.rescue import Continuation
+from sidecar.dialects.table import codec
 from sidecar.model.errors import ValidationError
 from sidecar.model.failures import Failure, Kind
+from sidecar.model.hub import How, Loss, Wire
 from sidecar.model.records import Usage
 from sidecar.model.request import Call
-from sidecar.model.settings import StreamMode, StreamSettings
-from sidecar.model.topology import Operation
+from sidecar.model.settings import OnLoss, StreamMode, StreamSettings
+from sidecar.model.topology import Dialect, Operation
+from sidecar.model.ways import DIALECT_OF, endpoint
 from sidecar.routing.commands import Limits
 from sidecar.upstream.account import Account
 from sidecar.upstream.transport import Breach, Reply, TransportError, UpstreamRequest
@@ -62,9 +62,21 @@ class Exchange:
         call: The client's request.
         limits: The attempt's deadlines.
         stream: How the route gives streams to its clients.
+        on_loss: What becomes of a request that a translation would not keep whole.
+        rescue: What the client has of a stream that broke, to be gone on from.
     """
 
-    def __init__(self, account: Account, model: str, call: Call, limits: Limits, stream: StreamSettings) -> None:
+    def __init__(
+        self,
+        account: Account,
+        model: str,
+        call: Call,
+        limits: Limits,
+        stream: StreamSettings,
+        *,
+        on_loss: OnLoss = OnLoss.ALLOW,
+        rescue: Continuation | None = None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._account = account
         self._model = model
@@ -74,13 +86,15 @@ class Exchange:
         self._reading: asyncio.Task[bytes] | None = None  # a read that outlived the time to hold
         self._watchdog = Watchdog(self._loop)
         self._reply: Reply | None = None
-        self._tap: Tap | None = None
+        self._on_loss = on_loss
+        self._rescue = rescue
+        self._form: Form | None = None
+        self._tap: StreamTap | None = None
         self._ended = False
         self._stopped: Failure | None = None
-        # Completions are asked of chat where the provider offers nothing else.
-        self._operation = call.operation
-        if call.operation is Operation.COMPLETIONS and account.path(Operation.COMPLETIONS) is None:
-            self._operation = Operation.CHAT
+        # What is to be gone on from is a conversation, whatever it was before.
+        rescues = rescue is not None and call.operation is Operation.COMPLETIONS
+        self._endpoint = endpoint(account.provider, Operation.CHAT if rescues else call.operation)
         self.began = monotonic()
         self.waited_s = 0.0  # of its duration: waiting for the provider
         self.status: int | None = None
@@ -96,11 +110,22 @@ class Exchange:
         self.model_served: str | None = None
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
+        self.id: str | None = None  # of the answer, where its dialect refers to answers by it
 
     @property
     def translates(self) -> bool:
         """Whether the provider is asked in another form than the client asked in."""
-        return self._operation is not self._call.operation
+        return self._form is not None and self._form.translates
+
+    @property
+    def dialect(self) -> Dialect:
+        """That the provider is asked in."""
+        return self._call.dialect if self._endpoint is None else DIALECT_OF[self._endpoint]
+
+    @property
+    def losses(self) -> Sequence[Loss]:
+        """What did not survive its translation."""
+        return self._form.losses if self._form is not None else ()
 
     @property
     def streaming(self) -> bool:
@@ -134,7 +159,7 @@ class Exchange:
             return self._end(error=self._broken(error))
         except Expired as expired:
             tap = self._tap
-            if tap is not None and tap.complete:
+            if tap is not None and (tap.complete or tap.settles()):
                 return self._end()
             return self._end(error=self._expired(expired.kind))
 
@@ -165,14 +190,20 @@ class Exchange:
             self._reply.close()
 
     async def _begin(self) -> Failure | None:
-        call, limits = self._call, self._limits
-        path = self._account.path(self._operation)
-        if path is None:
-            offers = f"{self._account.provider.name} does not offer {call.operation.value}"
+        call, limits, account = self._call, self._limits, self._account
+        path = None if self._endpoint is None else account.path(self._endpoint, self._model, stream=call.stream)
+        if self._endpoint is None or path is None:
+            offers = f"{account.provider.name} does not offer {call.operation.value}"
             return Failure(Kind.MODEL_UNAVAILABLE, offers)
-        peek = chat_peek(call.peek) if self.translates else call.peek
-        body = splice(peek, self._model, self._account.provider.params, add_usage=self._adds_usage())
-        request = UpstreamRequest("POST", path, self._account.headers(call.headers, stream=call.stream), body)
+        try:
+            form = self._form = self._formed(self._endpoint)
+        except Untranslatable as error:
+            return Failure(Kind.LOSSY, f"{account.provider.name} cannot be asked this: {error}")
+        if self._on_loss is OnLoss.REJECT and (lost := [loss for loss in form.losses if loss.how is not How.ADDED]):
+            told = "; ".join(map(str, lost))
+            return Failure(Kind.LOSSY, f"on_loss: reject, and {account.provider.name} would not be told all: {told}")
+        headers = account.headers(call.headers, stream=call.stream, dialect=self.dialect)
+        request = UpstreamRequest("POST", path, headers, form.body)
         asked = monotonic()
         if limits.head_s is not None:
             self._due(asked + limits.head_s, Kind.FIRST_TOKEN_TIMEOUT)
@@ -203,8 +234,13 @@ class Exchange:
         patience_s = limits.first_token_s if self._call.stream else limits.answer_s
         self._due(asked + patience_s, Kind.CLIENT_DEADLINE if limits.read_is_clients else Kind.FIRST_TOKEN_TIMEOUT)
 
-    def _adds_usage(self) -> bool:
-        return self._call.stream and not self._call.peek.wants_usage
+    def _formed(self, operation: Operation) -> Form:
+        provider = self._account.provider
+        wire = Wire(self._model, provider.facts(self._model), provider.quirks)
+        if self._rescue is not None:
+            target = f"{provider.name}/{self._model}"
+            return self._rescue.form(self._call, operation, wire, provider.params, target)
+        return form_of(self._call, operation, wire, provider.params)
 
     async def _error(self) -> Failure:
         body = await self._take(_MAX_ERROR_BYTES)
@@ -212,7 +248,10 @@ class Exchange:
         return self._refused(self.status, body)
 
     def _refused(self, status: int, body: bytes) -> Failure:
-        return decode_failure(status, self.headers, self._account.hide(body), time.time())
+        return self._decoded(status, self._account.hide(body))
+
+    def _decoded(self, status: int, body: bytes) -> Failure:
+        return codec(self.dialect).decode_failure(status, self.headers, body, time.time())
 
     async def _whole(self) -> Failure | None:
         body = await self._take(MAX_ANSWER_BYTES + 1)
@@ -220,18 +259,16 @@ class Exchange:
             return Failure(
                 Kind.MALFORMED, f"the provider's answer is larger than {MAX_ANSWER_BYTES} bytes", self.status
             )
-        if self.headers.get("content-type", "").startswith("text/event-stream"):
-            body = answer_of(body) or b""
-        facts = read_answer(body, self._operation)
-        if isinstance(facts, Failure):
-            return msgspec.structs.replace(facts, status=self.status)
-        if facts.fault:
-            return self._refused(200, body)
-        self._note(facts)
+        assert self._form is not None
+        streamed = self.headers.get("content-type", "").startswith("text/event-stream")
+        whole = self._form.whole(body, streamed=streamed)
+        if isinstance(whole, Failure) and (hidden := self._account.hide(body)) != body:
+            whole = self._form.whole(hidden, streamed=streamed)
+        if isinstance(whole, Failure):
+            return whole if whole.status is not None else msgspec.structs.replace(whole, status=self.status)
+        self.body, self.model_served, self.id = whole.body, whole.model, whole.id
+        self.finish_reason, self.usage = whole.finish_reason, whole.usage
         self.first_token_s = monotonic() - self.began
-        if self.translates:
-            body = completion_of(body)
-        self.body = stream_of(body, with_usage=self._call.peek.wants_usage) if self._call.stream else body
         self._finish()
         return None
 
@@ -248,12 +285,13 @@ class Exchange:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _first_content(self) -> Failure | None:
-        self._tap = tap = Tap(withhold_usage=self._adds_usage())
+        assert self._form is not None
+        self._tap = tap = self._form.tap()
         while True:
             data = await self._wait()
-            self.body = self._shaped(tap.feed(data) if data else tap.end())
+            self.body = self._form.shaped(tap.feed(data) if data else tap.end())
             if tap.fault is not None:
-                return self._refused(200, tap.fault)
+                return self._faulted(tap)
             if tap.committed:
                 break
             if tap.done or not data:
@@ -289,21 +327,26 @@ class Exchange:
         return self._reading.done()
 
     async def _next(self) -> bytes:
-        tap = self._tap
-        if tap is None:
+        tap, form = self._tap, self._form
+        if tap is None or form is None:
             return self._end()
         while tap.fault is None and not tap.done:
             data = await self._wait()
-            passed = self._shaped(tap.feed(data) if data else tap.end())
+            passed = form.shaped(tap.feed(data) if data else tap.end())
             self._progress(tap)
             if passed:
                 return passed
             if not data:
                 break
-        return self._end(error=None if tap.fault is None else self._refused(200, tap.fault))
+        return self._end(error=None if tap.fault is None else self._faulted(tap))
 
-    def _shaped(self, frames: bytes) -> bytes:
-        return completion_events(frames) if self.translates and frames else frames
+    def _faulted(self, tap: StreamTap) -> Failure:
+        """What the error event of a stream means."""
+        assert tap.fault is not None
+        hidden = self._account.hide(tap.fault)
+        if tap.failure is not None and hidden == tap.fault:
+            return tap.failure
+        return self._decoded(200, hidden)
 
     async def _wait(self) -> bytes:
         if self._reading is None:
@@ -325,7 +368,7 @@ class Exchange:
         self.bytes_out += len(data)
         return data
 
-    def _progress(self, tap: Tap) -> None:
+    def _progress(self, tap: StreamTap) -> None:
         """Something came: the next silence is counted from now."""
         if tap.complete:
             self._due(monotonic() + _GRACE_S, Kind.IDLE_TIMEOUT)
@@ -348,12 +391,10 @@ class Exchange:
         if tap is None:
             return b""
         self.model_served, self.finish_reason, self.usage = tap.model, tap.finish_reason, tap.usage
+        self.id = tap.id
         complete = tap.complete and (error is None or error.kind is not Kind.CLIENT_DEADLINE)
         self.failure = None if complete else error or tap.verdict()
         return tap.closing() if complete else b""
-
-    def _note(self, facts: AnswerFacts) -> None:
-        self.model_served, self.finish_reason, self.usage = facts.model, facts.finish_reason, facts.usage
 
     def _finish(self) -> None:
         self._ended = True
@@ -362,7 +403,7 @@ class Exchange:
     def _broken(self, error: TransportError) -> Failure:
         kind = _BREACHES[error.breach]
         if kind is Kind.TRUNCATED and self.status is not None and self.status >= 400:
-            return decode_failure(self.status, self.headers, b"", time.time())
+            return self._decoded(self.status, b"")
         return Failure(kind, f"{self._account.provider.name}: {error}", self.status)
 
     def _expired(self, kind: Kind) -> Failure:

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from types import MappingProxyType
 
 import msgspec
 
-from sidecar.dialects.openai_errors import decode_failure
+from sidecar.dialects.body import spoken
+from sidecar.dialects.table import codec
+from sidecar.model.blocks import Message, Role, Text
 from sidecar.model.failures import Failure, Kind
+from sidecar.model.hub import HubRequest, Wire
 from sidecar.model.settings import HealthMode
 from sidecar.model.topology import Operation
+from sidecar.model.ways import DIALECT_OF, endpoint
 from sidecar.upstream.account import Account
 from sidecar.upstream.transport import TransportError, UpstreamRequest
 
 __all__ = ["ProbeResult", "probe"]
 
 _MAX_LIST_BYTES = 16 * 1024 * 1024
-
-_OPERATIONS: Mapping[HealthMode, Operation] = MappingProxyType({HealthMode.COMPLETION: Operation.CHAT})
 
 
 class ProbeResult(msgspec.Struct, frozen=True):
@@ -45,15 +45,16 @@ async def probe(account: Account, mode: HealthMode, timeout_s: float) -> ProbeRe
         timeout_s: The limit for the whole check.
     """
     began = time.monotonic()
-    path = account.path(_OPERATIONS.get(mode, Operation.MODELS))
+    asked = endpoint(account.provider, Operation.CHAT) if mode is HealthMode.COMPLETION else Operation.MODELS
+    path = None if asked is None else account.path(asked, account.provider.model or "")
     status = None
     failure = None
     try:
         async with asyncio.timeout(timeout_s):
-            if mode is HealthMode.TCP or path is None:
+            if mode is HealthMode.TCP or asked is None or path is None:
                 await account.transport.check(connect_s=timeout_s)
             else:
-                status, failure = await _ask(account, _question(account, mode, path), timeout_s)
+                status, failure = await _ask(account, _question(account, asked, path), timeout_s)
     except TimeoutError:
         failure = Failure(Kind.UNREACHABLE, f"{account.provider.name}: no answer to a health check in {timeout_s:g} s")
     except TransportError as error:
@@ -62,13 +63,16 @@ async def probe(account: Account, mode: HealthMode, timeout_s: float) -> ProbeRe
     return ProbeResult(time.monotonic() - began, None if downgrade else failure, status, downgrade=downgrade)
 
 
-def _question(account: Account, mode: HealthMode, path: str) -> UpstreamRequest:
-    headers = account.headers((), stream=False)
-    if mode is not HealthMode.COMPLETION:
-        return UpstreamRequest("GET", path, headers)
-    said = [{"role": "user", "content": "."}]
-    body = {"model": account.provider.model, "messages": said, "max_tokens": 1}
-    return UpstreamRequest("POST", path, headers, msgspec.json.encode(body))
+def _question(account: Account, endpoint: Operation, path: str) -> UpstreamRequest:
+    provider = account.provider
+    if endpoint is Operation.MODELS:
+        return UpstreamRequest("GET", path, account.headers((), stream=False, dialect=provider.dialects[0]))
+    dialect = DIALECT_OF[endpoint]
+    model = provider.model or ""
+    asked = HubRequest(dialect, model, (Message(Role.USER, (Text("."),)),), max_tokens=1)
+    body = codec(dialect).encode_request(asked, Wire(model, provider.facts(model), provider.quirks), [])
+    headers = account.headers((), stream=False, dialect=dialect)
+    return UpstreamRequest("POST", path, headers, spoken(body, provider.params))
 
 
 async def _ask(account: Account, request: UpstreamRequest, timeout_s: float) -> tuple[int, Failure | None]:
@@ -81,7 +85,7 @@ async def _ask(account: Account, request: UpstreamRequest, timeout_s: float) -> 
             size += len(piece)
         if reply.status == 200:
             return 200, None
-        return reply.status, decode_failure(
+        return reply.status, codec(account.provider.dialects[0]).decode_failure(
             reply.status, dict(reply.headers), account.hide(b"".join(pieces)), time.time()
         )
     finally:

@@ -27,6 +27,7 @@ from sidecar.model.settings import (
     Wire,
 )
 from sidecar.model.topology import AuthScheme, ModelFacts, Operation, Price, Tls, TransportName
+from sidecar.model.ways import ENDPOINT_OF
 
 HERE = Path(__file__).parent
 LOCAL = "providers:\n  a: {type: ollama, model: m}\n  b: {type: vllm}\n"
@@ -285,15 +286,15 @@ def test_a_server_of_ones_own_may_have_a_key(snapshot):
     [
         ("ollama", "http://127.0.0.1:11434/v1", "http://127.0.0.1:11434/v1/chat/completions"),
         ("ollama", "http://[::1]:11434/", "http://[::1]:11434/v1/chat/completions"),
-        ("anthropic", "https://api.anthropic.com/v1/", "https://api.anthropic.com/v1/chat/completions"),
-        ("gemini", "https://g.test/v1beta/openai/", "https://g.test/v1beta/openai/chat/completions"),
-        ("gemini", "https://g.test", "https://g.test/v1beta/openai/chat/completions"),
+        ("anthropic", "https://api.anthropic.com/v1/", "https://api.anthropic.com/v1/messages"),
+        ("gemini", "https://g.test/v1beta/openai/", "https://g.test/v1beta/models/{model}:generateContent"),
+        ("gemini", "https://g.test", "https://g.test/v1beta/models/{model}:generateContent"),
         ("openai", "https://g.test:8443/x/v1", "https://g.test:8443/x/v1/chat/completions"),
     ],
 )
 def test_a_base_url_is_taken_with_and_without_what_the_paths_carry(snapshot, type_, url, whole):
     provider = snapshot(f"providers: {{p: {{type: {type_}, base_url: '{url}', api_key: k}}}}").providers["p"]
-    assert provider.base_url + provider.paths[Operation.CHAT] == whole
+    assert provider.base_url + provider.paths[ENDPOINT_OF[provider.dialects[0]]] == whole
 
 
 @pytest.mark.parametrize(
@@ -335,7 +336,8 @@ def test_insecure_says_otherwise(snapshot):
 def test_every_preset_makes_a_provider(snapshot, name):
     url = ", base_url: 'https://h.test/v1'" if PRESETS[name].base_url is None else ""
     provider = snapshot(f"providers: {{p: {{type: {name}{url}}}}}").providers["p"]
-    assert provider.paths[Operation.CHAT].startswith("/")
+    for dialect in provider.dialects:
+        assert provider.paths[ENDPOINT_OF[dialect]].startswith("/")
     assert not provider.base_url.endswith("/")
     assert (provider.health.mode is HealthMode.MODELS) == (Operation.MODELS in provider.paths)
 

@@ -11,11 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.dialects.body import peek
+from sidecar.dialects.forms import StreamTap
 from sidecar.dialects.openai_reading import Reading
-from sidecar.dialects.rescue import Joiner, continuation, delivered_text, joined, rescuable
+from sidecar.dialects.rescue import Continuation, continuation, joined
 from sidecar.dialects.sse import parse, split
-from sidecar.model.request import Peek
-from sidecar.model.topology import Operation
+from sidecar.model.hub import Wire
+from sidecar.model.records import Usage
+from sidecar.model.request import Call
+from sidecar.model.topology import Operation, Params
+from sidecar.model.ways import DIALECT_OF
 from tests.fake_behaviours import WORDS
 
 POEM = " ".join(WORDS)
@@ -121,88 +125,124 @@ def test_an_overlap_is_looked_for_in_what_is_at_the_end_of_a_long_text() -> None
 # The stream.
 
 
+def asked(operation: Operation = Operation.CHAT, **fields: object) -> Call:
+    said = (
+        {"prompt": "Say:"} if operation is Operation.COMPLETIONS else {"messages": [{"role": "user", "content": "Hi"}]}
+    )
+    if operation is Operation.MESSAGES:
+        said["max_tokens"] = 100
+    body = {"model": "m", "stream": True, **said, **fields}
+    return Call(operation, DIALECT_OF[operation], peek(msgspec.json.encode(body), operation), "req_1")
+
+
+def broken(delivered: bytes, call: Call | None = None, usage: Usage | None = None) -> Continuation:
+    following = continuation(call or asked(), delivered, usage)
+    assert following is not None
+    return following
+
+
+def going_on(following: Continuation, call: Call | None = None) -> tuple[dict[str, Any], StreamTap]:
+    """What the next target is asked, and what its stream goes through."""
+    form = following.form(call or asked(), Operation.CHAT, Wire("beta"), Params(), "b/beta")
+    return msgspec.json.decode(form.body), form.tap()
+
+
+def joiner(delivered: str) -> StreamTap:
+    return going_on(broken(frame(ROLE) + said(delivered) if delivered else frame(ROLE)))[1]
+
+
 @settings(deadline=None)
 @given(few_letters, few_letters, st.lists(st.integers(0, 30)), st.lists(st.integers(0, 40)))
 def test_any_splitting_of_the_second_stream_gives_the_same(
     delivered: str, new: str, cuts: list[int], feeds: list[int]
 ) -> None:
     frames = [frame(ROLE), *(said(piece) for piece in pieces(new, cuts)), frame(FINISH), DONE]
-    joiner = Joiner(delivered, "b/beta")
+    tap = joiner(delivered)
     got = b""
     places = sorted({0, len(frames), *(feed % (len(frames) + 1) for feed in feeds)})
     for start, end in pairwise(places):
-        got += joiner.feed(b"".join(frames[start:end]))
+        got += tap.feed(b"".join(frames[start:end]))
+    got += tap.end() + tap.closing()
+    assert tap.complete
     assert text_of(got) == joined(delivered, new, over=True)
     assert events(got)[-1]["choices"][0]["finish_reason"] == "stop"
     assert got.endswith(DONE)
 
 
 def test_the_client_is_told_who_goes_on_once_and_first() -> None:
-    joiner = Joiner("one two", "b/beta")
-    got = joiner.feed(said(" three")) + joiner.feed(said(" four"))
+    tap = joiner("one two")
+    got = tap.feed(frame(ROLE) + said(" three")) + tap.feed(said(" four"))
     assert got.startswith(b": rescued by b/beta\n\n")
     assert got.count(b"rescued") == 1
     assert text_of(got) == " three four"
 
 
 def test_who_speaks_is_not_said_twice() -> None:
-    got = Joiner("one two", "b/beta").feed(frame(ROLE) + said(" three"))
+    got = joiner("one two").feed(frame(ROLE) + said(" three"))
     assert [event["choices"][0]["delta"] for event in events(got)] == [{"content": " three"}]
 
 
-def test_after_the_join_frames_pass_as_they_came() -> None:
-    joiner = Joiner("one", "b/beta")
-    joiner.feed(said(" two"))
-    odd = b'event: x\ndata: {"choices":[{"index":0,"delta":{"content":"!"},"extra":1}]}\n\n'
-    assert joiner.feed(odd) == odd
-
-
-def test_the_usage_and_comments_pass_while_it_is_not_clear_what_is_new() -> None:
-    usage = {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 60, "total_tokens": 67}}
-    got = Joiner("one two", "b/beta").feed(said("one") + b": ping\n\n" + frame(usage))
-    assert b": ping\n\n" in got
-    assert events(got) == [usage]
-
-
 def test_a_tool_call_ends_the_search_for_what_is_new() -> None:
-    got = Joiner("one two three", "b/beta").feed(said("two") + said("", tool_calls=[CALL]))
-    (event,) = events(got)
-    assert event["choices"][0]["delta"]["tool_calls"] == [CALL]
-    assert text_of(got) == "two"
+    tap = joiner("one two three")
+    got = tap.feed(frame(ROLE) + said("two") + said("", tool_calls=[CALL]) + frame(FINISH) + DONE)
+    reading = Reading()
+    for event in events(got):
+        reading.take(event)
+    assert reading.content == "two"
+    assert [call.function.name for call in reading.tool_calls] == ["f"]
 
 
-def test_a_stream_that_ends_without_a_finish_reason_loses_nothing() -> None:
-    joiner = Joiner("one two three", "b/beta")
-    got = joiner.feed(said("two")) + joiner.feed(DONE)
-    assert text_of(got) == "two"
-    assert got.endswith(DONE)
+def test_the_tokens_of_both_streams_are_summed() -> None:
+    call = asked(stream_options={"include_usage": True})
+    _, tap = going_on(broken(said("one"), call, Usage(7, 3)), call)
+    usage = {"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 4, "total_tokens": 14}}
+    got = tap.feed(frame(ROLE) + said(" two") + frame(FINISH) + frame(usage) + DONE)
+    told = events(got)[-1]["usage"]
+    assert (told["prompt_tokens"], told["completion_tokens"], told["total_tokens"]) == (17, 7, 24)
 
 
 def test_completions_are_joined_as_well() -> None:
-    chunks = [{"choices": [{"index": 0, "text": text, "finish_reason": None}]} for text in ("two", " three")]
-    got = Joiner("one two", "b/beta").feed(b"".join(map(frame, chunks)))
-    assert text_of(got) == " three"
+    call = asked(Operation.COMPLETIONS)
+    delivered = frame({"choices": [{"index": 0, "text": "one two", "finish_reason": None}]})
+    body, tap = going_on(broken(delivered, call), call)
+    assert [message["content"] for message in body["messages"]][:2] == ["Say:", "one two"]
+    assert text_of(tap.feed(frame(ROLE) + said("two") + said(" three"))) == " three"
+
+
+def test_a_stream_of_another_dialect_goes_on_in_the_block_that_is_open() -> None:
+    call = asked(Operation.MESSAGES)
+    usage = {"input_tokens": 5, "output_tokens": 1}
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "c", "content": [], "usage": usage}
+    message |= {"stop_reason": None, "stop_sequence": None}
+    delivered = b"".join(
+        f"event: {event['type']}\n".encode() + frame(event)
+        for event in (
+            {"type": "message_start", "message": message},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "one two"}},
+        )
+    )
+    _, tap = going_on(broken(delivered, call), call)
+    got = events(tap.feed(frame(ROLE) + said("two three") + frame(FINISH) + DONE))
+    assert [event["type"] for event in got] == [
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+    ]
+    assert got[0] == {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": " three"}}
 
 
 # What was delivered, and whether it can be gone on with.
 
 
-def test_what_was_delivered_is_the_text_of_all_frames() -> None:
-    assert delivered_text(frame(ROLE) + b": ping\n\n" + said("one") + said(" two")) == "one two"
-
-
 @pytest.mark.parametrize(
     "last",
-    [said("", tool_calls=[CALL]), said("", refusal="no"), frame(FINISH)],
+    [said("", tool_calls=[CALL]), said("", refusal="no"), frame(FINISH) + DONE],
     ids=["tool_call", "refusal", "finished"],
 )
 def test_what_is_no_text_cannot_be_gone_on_with(last: bytes) -> None:
-    assert delivered_text(said("one") + last) is None
-
-
-def asked(**fields: object) -> Peek:
-    body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": True, **fields}
-    return peek(msgspec.json.encode(body), Operation.CHAT)
+    assert continuation(asked(), said("one") + last, None) is None
 
 
 @pytest.mark.parametrize(
@@ -214,29 +254,19 @@ def asked(**fields: object) -> Peek:
         ({"response_format": {"type": "text"}}, True),
         ({"response_format": None}, True),
         ({"response_format": {"type": "json_object"}}, False),
-        ({"response_format": {"type": "json_schema", "json_schema": {}}}, False),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}}, False),
     ],
 )
 def test_only_one_answer_of_plain_text_can_be_gone_on_with(fields: dict[str, object], can: bool) -> None:
-    assert rescuable(asked(**fields), Operation.CHAT) is can
+    assert (continuation(asked(**fields), said("one"), None) is not None) is can
 
 
 def test_the_next_target_gets_the_original_request_and_what_was_said() -> None:
-    request = asked(temperature=0.5)
-    following = continuation(request, Operation.CHAT, "one two")
-    original, messages = (msgspec.json.decode(each.fields["messages"]) for each in (request, following))
-    assert messages[: len(original)] == original
-    assert messages[len(original)] == {"role": "assistant", "content": "one two"}
-    assert [message["role"] for message in messages] == ["user", "assistant", "user"]
-    assert following.fields["temperature"] == request.fields["temperature"]
-
-
-def test_of_completions_the_prompt_goes_on() -> None:
-    request = peek(msgspec.json.encode({"model": "m", "prompt": "Say:", "stream": True}), Operation.COMPLETIONS)
-    following = continuation(request, Operation.COMPLETIONS, " one")
-    assert msgspec.json.decode(following.fields["prompt"]) == "Say: one"
+    body, _ = going_on(broken(frame(ROLE) + b": ping\n\n" + said("one") + said(" two")), asked(temperature=0.5))
+    assert body["messages"][:2] == [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "one two"}]
+    assert [message["role"] for message in body["messages"]] == ["user", "assistant", "user"]
 
 
 def test_without_any_text_the_request_is_asked_as_it_was() -> None:
-    request = asked()
-    assert continuation(request, Operation.CHAT, "") is request
+    body, _ = going_on(broken(frame(ROLE)))
+    assert body["messages"] == [{"role": "user", "content": "Hi"}]

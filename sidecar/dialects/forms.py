@@ -1,0 +1,281 @@
+"""How one attempt is asked and how its answer is read: the one place that knows when bytes pass untouched.
+
+    the provider has the client's own endpoint     the bytes pass, only looked at     `Relay`
+    it has another one of OpenAI's                 legacy completions by way of chat  `Relay`, reshaped
+    it speaks another dialect                      by way of the hub                  `Translation`
+
+A form is made anew for every attempt from the original request, so that no target sees what was done for
+another. Pure: knows no socket and no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import msgspec
+
+from sidecar.dialects.body import splice, spoken
+from sidecar.dialects.dialect import Encoder
+from sidecar.dialects.fitting import fit
+from sidecar.dialects.loose import json_object
+from sidecar.dialects.openai_completions import chat_peek, completion_events, completion_of
+from sidecar.dialects.openai_errors import decode_failure
+from sidecar.dialects.openai_facts import read_answer, stream_of
+from sidecar.dialects.openai_reading import answer_of
+from sidecar.dialects.relay import Tap
+from sidecar.dialects.sse import parse, split
+from sidecar.dialects.table import codec
+from sidecar.dialects.translate import EventTap
+from sidecar.model.events import Event, Fault, Stop, fold, unfold
+from sidecar.model.failures import Failure, Kind
+from sidecar.model.hub import HubRequest, HubResponse, Loss, Wire
+from sidecar.model.records import Usage
+from sidecar.model.request import Call, Peek
+from sidecar.model.topology import Operation, Params
+from sidecar.model.ways import CONVERSATIONS, DIALECT_OF
+
+__all__ = ["Form", "StreamTap", "Whole", "form_of"]
+
+_OF_OPENAI = frozenset({Operation.CHAT, Operation.COMPLETIONS, Operation.EMBEDDINGS})
+StreamTap = Tap | EventTap
+
+
+class Whole(msgspec.Struct, frozen=True):
+    """An answer that came whole, as the client gets it, and what it says of itself."""
+
+    body: bytes
+    model: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    id: str | None = None
+
+
+class Form(Protocol):
+    """One attempt's way to ask and to read."""
+
+    body: bytes  # of the request
+    losses: list[Loss]
+    translates: bool  # the provider is asked in another form than the client asked in
+
+    def tap(self) -> StreamTap:
+        """What a stream goes through."""
+
+    def shaped(self, frames: bytes) -> bytes:
+        """What has passed the tap, as the client wants it."""
+
+    def whole(self, body: bytes, *, streamed: bool) -> Whole | Failure:
+        """An answer that has come whole; as a stream's bytes if that is what the client asked for.
+
+        Args:
+            body: As it came.
+            streamed: It came as server-sent events.
+        """
+
+
+def form_of(call: Call, endpoint: Operation, wire: Wire, params: Params) -> Form:
+    """The form for one attempt.
+
+    Args:
+        call: The client's request.
+        endpoint: By which the provider is asked.
+        wire: The target.
+        params: What the provider's config says of the top level.
+
+    Raises:
+        ValidationError: When the request itself cannot be understood.
+        Untranslatable: When the provider's dialect has no way to ask this.
+    """
+    if DIALECT_OF[endpoint] is call.dialect and endpoint in _OF_OPENAI:
+        return _OpenAiRelay(call, endpoint, wire, params)
+    if endpoint not in CONVERSATIONS:
+        return _PlainRelay(call, endpoint, wire, params)
+    if endpoint is call.operation:
+        return _Relay(call, endpoint, wire, params)
+    return Translation(call, endpoint, wire, params, requested(call))
+
+
+def requested(call: Call) -> HubRequest:
+    """The client's request in the hub.
+
+    Raises:
+        ValidationError: When it cannot be understood.
+    """
+    peek = chat_peek(call.peek) if call.operation is Operation.COMPLETIONS else call.peek
+    fields = msgspec.json.decode(msgspec.json.encode(peek.fields))
+    return codec(call.dialect).decode_request(fields, peek.model, stream=peek.stream)
+
+
+def _spliced(peek: Peek, endpoint: Operation, wire: Wire, params: Params, losses: list[Loss], *, usage: bool) -> bytes:
+    """The client's own body, fitted to the target."""
+    if wire.quirks:
+        fields = dict(peek.fields)
+        fit(fields, endpoint, wire, losses)
+        peek = msgspec.structs.replace(peek, fields=fields)
+    return splice(peek, wire.model, params, operation=endpoint, add_usage=usage)
+
+
+class _OpenAiRelay:
+    """Chat, completions and embeddings to a provider that has them: bytes pass, with a tap."""
+
+    def __init__(self, call: Call, endpoint: Operation, wire: Wire, params: Params) -> None:
+        self.translates = endpoint is not call.operation
+        self.losses: list[Loss] = []
+        self._endpoint = endpoint
+        self._peek = chat_peek(call.peek) if self.translates else call.peek
+        self._adds_usage = call.stream and not call.peek.wants_usage
+        self.body = _spliced(self._peek, endpoint, wire, params, self.losses, usage=self._adds_usage)
+
+    def tap(self) -> StreamTap:
+        return Tap(withhold_usage=self._adds_usage)
+
+    def shaped(self, frames: bytes) -> bytes:
+        return completion_events(frames) if self.translates and frames else frames
+
+    def whole(self, body: bytes, *, streamed: bool) -> Whole | Failure:
+        if streamed:
+            body = answer_of(body) or b""
+        facts = read_answer(body, self._endpoint)
+        if isinstance(facts, Failure):
+            return facts
+        if facts.fault:
+            return decode_failure(200, {}, body, 0.0)
+        if self.translates:
+            body = completion_of(body)
+        if self._peek.stream:
+            body = stream_of(body, with_usage=self._peek.wants_usage)
+        return Whole(body, facts.model, facts.finish_reason, facts.usage)
+
+
+class _PlainRelay:
+    """One JSON object to the provider, one back: counts of tokens."""
+
+    translates = False
+
+    def __init__(self, call: Call, endpoint: Operation, wire: Wire, params: Params) -> None:
+        self.losses: list[Loss] = []
+        self._dialect = DIALECT_OF[endpoint]
+        self.body = _spliced(call.peek, endpoint, wire, params, self.losses, usage=False)
+
+    def tap(self) -> StreamTap:
+        raise AssertionError("no such answer is streamed")
+
+    def shaped(self, frames: bytes) -> bytes:
+        return frames
+
+    def whole(self, body: bytes, *, streamed: bool) -> Whole | Failure:
+        value = None if streamed else json_object(body)
+        if value is None:
+            return _no_json(body)
+        if value.get("error"):
+            return codec(self._dialect).decode_failure(200, {}, body, 0.0)
+        return Whole(body)
+
+
+class _Conversation:
+    """What a relay and a translation have in common: answers are read as events and responses."""
+
+    translates = False
+
+    def __init__(self, call: Call, endpoint: Operation) -> None:
+        self.losses: list[Loss] = []
+        self._call = call
+        self._theirs = DIALECT_OF[endpoint]
+        self._their_codec = codec(self._theirs)
+        self._our_codec = codec(call.dialect)
+        self._completes = call.operation is Operation.COMPLETIONS
+
+    def shaped(self, frames: bytes) -> bytes:
+        return completion_events(frames) if self._completes and frames else frames
+
+    def whole(self, body: bytes, *, streamed: bool) -> Whole | Failure:
+        response = self._gathered(body) if streamed else self._response(body)
+        if isinstance(response, Failure):
+            return response
+        return Whole(
+            self._written(body, response, streamed=streamed),
+            response.model or None,
+            response.stop_native or response.stop.value,
+            response.usage,
+            response.id,
+        )
+
+    def _response(self, body: bytes) -> HubResponse | Failure:
+        value = json_object(body)
+        return _no_json(body) if value is None else self._their_codec.decode_response(value)
+
+    def _gathered(self, stream: bytes) -> HubResponse | Failure:
+        """The answer that a whole stream comes to."""
+        return fold(_events(self._their_codec.StreamDecoder(), stream))
+
+    def _written(self, body: bytes, response: HubResponse, *, streamed: bool) -> bytes:
+        """The answer as the client asked for it."""
+        if self._call.stream:
+            return self.shaped(self._encoder().give(list(unfold(response))))
+        if not self.translates and not streamed:
+            return body
+        written = msgspec.json.encode(self._our_codec.encode_response(response, self.losses))
+        return completion_of(written) if self._completes else written
+
+    def _encoder(self) -> Encoder:
+        return self._our_codec.StreamEncoder(self.losses, wants_usage=self._call.peek.wants_usage)
+
+
+class _Relay(_Conversation):
+    """A conversation in a dialect that both sides speak: bytes pass, events are looked at."""
+
+    def __init__(self, call: Call, endpoint: Operation, wire: Wire, params: Params) -> None:
+        super().__init__(call, endpoint)
+        self.body = _spliced(call.peek, endpoint, wire, params, self.losses, usage=False)
+
+    def tap(self) -> StreamTap:
+        return EventTap(self._theirs, self._their_codec.StreamDecoder(), None)
+
+
+class Translation(_Conversation):
+    """A conversation between two dialects.
+
+    Args:
+        call: The client's request.
+        endpoint: By which the provider is asked.
+        wire: The target.
+        params: What the provider's config says of the top level.
+        request: What is asked.
+    """
+
+    translates = True
+
+    def __init__(self, call: Call, endpoint: Operation, wire: Wire, params: Params, request: HubRequest) -> None:
+        super().__init__(call, endpoint)
+        self.encoder: Encoder | None = None  # writes the stream for the client; None: a new one
+        fields = self._their_codec.encode_request(
+            msgspec.structs.replace(request, wants_usage=request.stream), wire, self.losses
+        )
+        self.body = spoken(fields, params)
+
+    def tap(self) -> StreamTap:
+        return EventTap(self._theirs, self._their_codec.StreamDecoder(), self._encoder())
+
+    def _encoder(self) -> Encoder:
+        return self.encoder or super()._encoder()
+
+
+def _events(decoder: Any, stream: bytes) -> Iterable[Event]:
+    """Every event of a stream that has come whole."""
+    for frame in split(stream):
+        data = parse(frame).data
+        if data is not None and data.strip() == b"[DONE]":
+            yield from decoder.end(marked=True)
+            return
+        value = json_object(data or b"")
+        for event in () if value is None else decoder.take(parse(frame).event, value):
+            yield event
+            if isinstance(event, Stop | Fault):
+                return
+    yield from decoder.end(marked=False)
+
+
+def _no_json(body: bytes) -> Failure:
+    start = " ".join(body[:80].decode("utf-8", "replace").split())
+    what = f"it starts with: {start}" if start else "it is empty"
+    return Failure(Kind.MALFORMED, f"the provider's answer is not the JSON that was due; {what}")
