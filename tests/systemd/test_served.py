@@ -189,3 +189,14 @@ async def test_strict_refuses_a_broken_config_whatever_was_kept(tmp_path: Path, 
         code, said = await run_daemon(tmp_path, BROKEN, env=manager.environ, arguments=["--strict"])
         assert code == 78
         assert "sidecar.yaml:" in said
+
+
+async def test_its_last_words_have_a_priority_where_the_journal_reads_them(tmp_path: Path) -> None:
+    journal = tmp_path / "stderr"
+    journal.touch()
+    env = {"JOURNAL_STREAM": f"{journal.stat().st_dev}:{journal.stat().st_ino}"}
+    code, said = await run_daemon(tmp_path, BROKEN + "listen: 1\n", env=env)
+    assert code == 78
+    lines = said.splitlines()
+    assert len(lines) > 1
+    assert all(line.startswith("<3>") for line in lines)
