@@ -254,6 +254,8 @@ class Daemon:
 
     async def _take_over(self, snapshot: Snapshot) -> None:
         """The transaction of an edit: bind what is new, let the manager take over, then close what went."""
+        if self._stopping.is_set():  # a door must not be opened again
+            raise ConfigurationError("the daemon is stopping; the next one reads the config")
         change = self._doors.prepare(snapshot.settings.listen)
         try:
             self._manager.adopt(snapshot)
