@@ -10,7 +10,8 @@ another. Pure: knows no socket and no clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -18,6 +19,15 @@ import msgspec
 from sidecar.dialects.body import splice, spoken
 from sidecar.dialects.dialect import Encoder
 from sidecar.dialects.fitting import fit
+from sidecar.dialects.gemini_count import count_request
+from sidecar.dialects.gemini_embeddings import (
+    batch_request,
+    gemini_answer,
+    gemini_request,
+    one_of_batch,
+    openai_answer,
+    openai_request,
+)
 from sidecar.dialects.loose import json_object
 from sidecar.dialects.openai_completions import chat_peek, completion_events, completion_of
 from sidecar.dialects.openai_errors import decode_failure
@@ -89,7 +99,7 @@ def form_of(call: Call, endpoint: Operation, wire: Wire, params: Params) -> Form
     if DIALECT_OF[endpoint] is call.dialect and endpoint in _OF_OPENAI:
         return _OpenAiRelay(call, endpoint, wire, params)
     if endpoint not in CONVERSATIONS:
-        return _PlainRelay(call, endpoint, wire, params)
+        return _object_form(call, endpoint, wire, params)
     if endpoint is call.operation:
         return _Relay(call, endpoint, wire, params)
     return Translation(call, endpoint, wire, params, requested(call))
@@ -147,15 +157,55 @@ class _OpenAiRelay:
         return Whole(body, facts.model, facts.finish_reason, facts.usage)
 
 
-class _PlainRelay:
-    """One JSON object to the provider, one back: counts of tokens."""
+def _object_form(call: Call, endpoint: Operation, wire: Wire, params: Params) -> _Objects:
+    """Counts of tokens and vectors: one JSON object to the provider, one back."""
+    fields = msgspec.json.decode(msgspec.json.encode(call.peek.fields))
+    losses: list[Loss] = []
+    match call.operation, endpoint:
+        case Operation.GEMINI_COUNT_TOKENS, Operation.GEMINI_COUNT_TOKENS:
+            return _Objects(endpoint, count_request(fields, wire.model), params, losses)
+        case Operation.GEMINI_EMBEDDINGS, Operation.GEMINI_EMBEDDINGS:
+            body = batch_request(fields, wire.model, single=call.single)
+            return _Objects(endpoint, body, params, losses, one_of_batch if call.single else None)
+        case Operation.GEMINI_EMBEDDINGS, Operation.EMBEDDINGS:
+            body = openai_request(fields, wire.model, losses, single=call.single)
+            answer = partial(gemini_answer, single=call.single)
+            return _Objects(endpoint, body, params, losses, answer, translates=True)
+        case Operation.EMBEDDINGS, Operation.GEMINI_EMBEDDINGS:
+            body = gemini_request(fields, wire.model, losses)
+            packed = fields.get("encoding_format") == "base64"
+            answer = partial(openai_answer, model=wire.model, as_base64=packed)
+            return _Objects(endpoint, body, params, losses, answer, translates=True)
+    return _Objects(endpoint, {**fields, "model": wire.model}, params, losses)
 
-    translates = False
 
-    def __init__(self, call: Call, endpoint: Operation, wire: Wire, params: Params) -> None:
-        self.losses: list[Loss] = []
+class _Objects:
+    """One JSON object each way.
+
+    Args:
+        endpoint: By which the provider is asked.
+        body: What it is asked.
+        params: What its config says of the top level.
+        losses: What could not be said.
+        answer: What its answer is for the client; None: the answer itself.
+        translates: The provider is asked in another dialect.
+    """
+
+    def __init__(
+        self,
+        endpoint: Operation,
+        body: dict[str, Any],
+        params: Params,
+        losses: list[Loss],
+        answer: Callable[[Mapping[str, Any]], Mapping[str, Any] | Failure] | None = None,
+        *,
+        translates: bool = False,
+    ) -> None:
+        self.body = spoken(body, params)
+        self.losses = losses
+        self.translates = translates
         self._dialect = DIALECT_OF[endpoint]
-        self.body = _spliced(call.peek, endpoint, wire, params, self.losses, usage=False)
+        self._answer = answer
 
     def tap(self) -> StreamTap:
         raise AssertionError("no such answer is streamed")
@@ -169,7 +219,10 @@ class _PlainRelay:
             return _no_json(body)
         if value.get("error"):
             return codec(self._dialect).decode_failure(200, {}, body, 0.0)
-        return Whole(body)
+        if self._answer is None:
+            return Whole(body)
+        answer = self._answer(value)
+        return answer if isinstance(answer, Failure) else Whole(msgspec.json.encode(answer))
 
 
 class _Conversation:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from sidecar.dialects.estimates import ESTIMATES, estimate
 from sidecar.dialects.rescue import Continuation, continuation
 from sidecar.dialects.table import codec
 from sidecar.manager.headers import reply_headers
@@ -26,6 +27,7 @@ from sidecar.model.records import Outcome, RequestRecord
 from sidecar.model.request import Call
 from sidecar.model.settings import ClientRetries, Rescue
 from sidecar.model.topology import Dialect, Route, Snapshot
+from sidecar.model.ways import endpoint
 from sidecar.observe.log import DebugLogger
 from sidecar.observe.metrics import MetricsCollector
 from sidecar.routing.balance import Balances
@@ -168,6 +170,10 @@ class Answer:
             self._tell(self._unroutable)
             return
         self.record.route = route.name
+        operation = self._call.operation
+        if operation in ESTIMATES and all(endpoint(each.provider, operation) is None for each in route.targets):
+            self._estimate()
+            return
         self._engine = failover(
             route, self._call, rooms.book, rooms.balances, rooms.budget, now=monotonic(), rng=rooms.rng
         )
@@ -337,6 +343,15 @@ class Answer:
         )
         if exchange.streaming and self._route is not None and self._route.stream.rescue is Rescue.CONTINUE:
             self._delivered = bytearray(exchange.body)
+
+    def _estimate(self) -> None:
+        """Nobody can count: the client gets an estimate that says so."""
+        self.body = estimate(self._call)
+        self.status = 200
+        generation = self._rooms.snapshot.generation
+        headers = reply_headers(self._call.request_id, "application/json", (), generation=generation)
+        self.headers = [*headers, ("x-sidecar-estimate", "true")]
+        self._recorder.estimated()
 
     def _advance(self, failure: Failure | None, *, rescuable: bool = False) -> Command | None:
         """The attempt under way is over: free it, tell the engine, write its line."""

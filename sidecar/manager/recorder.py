@@ -114,6 +114,10 @@ class Recorder:
             request.outcome, request.status, request.committed = "ok", 200, True
             request.first_token_s = _micros(monotonic() - self._began)
 
+    def estimated(self) -> None:
+        """No target was asked, for none could say; the client got an estimate."""
+        self.request.outcome, self.request.status = "ok", 200
+
     def skipped(self, skipped: Sequence[Skipped]) -> None:
         """Targets were passed over."""
         call, request = self._call, self.request

@@ -88,6 +88,7 @@ class Call(msgspec.Struct, frozen=True):
     client_request_id: str | None = None
     client_retry_count: int | None = None
     peer_uid: int | None = None
+    single: bool = False  # one vector is asked for, not a batch (Gemini's embedContent)
     sticky: Mapping[str, str] = {}  # header name -> value, for pools that ask for it
     bytes_in: int = 0
 

@@ -17,6 +17,7 @@ from aiohttp.http import HttpVersion10
 from sidecar.manager import LLMManager
 from sidecar.model.errors import LLMError
 from sidecar.model.failures import Failure
+from sidecar.server.array_wire import ArrayWire
 from sidecar.server.connection import Connection
 from sidecar.server.guard import Guard, Refusal
 from sidecar.server.intake import BodyTooLarge, MalformedBody, call_of, read_body, request_id_of
@@ -82,7 +83,7 @@ class DataPlane:
         connection = cast(Connection, request.protocol)
         connection.answer_by = monotonic() + answer.total_s
         try:
-            return await send(answer, wire)
+            return await send(answer, ArrayWire(wire) if asked.as_array else wire)
         finally:
             connection.answer_by = None
 

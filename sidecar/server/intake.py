@@ -127,6 +127,7 @@ def call_of(
         client_request_id=request_id[1],
         client_retry_count=int(retries) if retries and _COUNTED.fullmatch(retries) else None,
         peer_uid=peer_uid,
+        single=surface.single,
         sticky=headers,
         bytes_in=len(body),
     )

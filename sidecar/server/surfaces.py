@@ -33,7 +33,7 @@ class Surface(msgspec.Struct, frozen=True):
     model: str | None = None  # where the path names it
     stream: bool | None = None  # where the path says so
     as_array: bool = False  # the stream is to be one JSON array
-    verb: str | None = None  # Gemini's
+    single: bool = False  # one vector is asked for, not a batch
 
 
 _SURFACES: Mapping[str, Surface] = MappingProxyType(
@@ -72,7 +72,7 @@ def surface(path: str, query: str) -> Surface | None:
         return None
     operation, stream = _VERBS[match[2]]
     as_array = stream and not _SSE.search(query)
-    return Surface(operation, Dialect.GEMINI_GENERATE, unquote(match[1]), stream, as_array, match[2])
+    return Surface(operation, Dialect.GEMINI_GENERATE, unquote(match[1]), stream, as_array, match[2] == "embedContent")
 
 
 def dialect_of(path: str, headers: Mapping[str, str]) -> Dialect:
