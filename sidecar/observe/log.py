@@ -105,6 +105,10 @@ class DebugLogger:
         """The values that no line may show from now on, beside those of the call before."""
         self._redactor.set_secrets(secrets)
 
+    def hidden(self, text: str) -> str:
+        """A text of any length without the secrets that are known; for what is told beside the log."""
+        return self._redactor.known(text)
+
     def attempt(self, record: AttemptRecord) -> None:
         """One try at a target, or one that was passed over: of those, at most one a second and reason."""
         outcome = record.outcome

@@ -4,25 +4,18 @@ Knows the values of all secrets of the config; must never show one. Texts are sc
 before they are encoded: a replacement can then not break a line, and the spelling of a quote or a
 backslash is that of the text and not of the log.
 
-A value may be quoted inside JSON (once or twice), percent-encoded in a URL, or part of a base64 text.
-In base64 the value's place decides its spelling: each of the three alignments has an inner part that
-depends on the value alone.
+A value is found in every spelling that `sidecar.model.secret` knows.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Iterable, Iterator
-from urllib.parse import quote, quote_plus
+from collections.abc import Iterable
 
-from sidecar.model.secret import Secret
+from sidecar.model.secret import MASK, MIN_CHARS, Secret, hidden, spellings
 
 __all__ = ["Redactor"]
 
-_MASK = "***"
-_MIN_CHARS = 6  # anything shorter would blank out ordinary words
 _SCAN_CHARS = 16 * 1024
 _LOOKS_LIKE_A_KEY = re.compile(
     r"""(?:(?<![A-Za-z0-9])|(?<=%[0-9A-F]{2}))(?:
@@ -46,18 +39,20 @@ class Redactor:
     def __init__(self) -> None:
         self._values: frozenset[str] = frozenset()
         self._forms: tuple[str, ...] = ()
-        self._longest_chars = _MIN_CHARS
+        self._longest_chars = MIN_CHARS
 
     def set_secrets(self, secrets: Iterable[Secret]) -> None:
         """Know these, and those before the last change: requests that began with an old key may still fail."""
-        values = frozenset(value for secret in secrets if len(value := secret.reveal()) >= _MIN_CHARS)
+        values = frozenset(value for secret in secrets if len(value := secret.reveal()) >= MIN_CHARS)
         if values == self._values:
             return
-        forms = {form for value in values | self._values for form in _spellings(value) if len(form) >= _MIN_CHARS}
+        self._forms = spellings(values | self._values)
         self._values = values
-        # The longest first: a key may hold another one.
-        self._forms = tuple(sorted(forms, key=len, reverse=True))
-        self._longest_chars = max(map(len, forms), default=_MIN_CHARS)
+        self._longest_chars = len(self._forms[0]) if self._forms else MIN_CHARS
+
+    def known(self, text: str) -> str:
+        """The text, of any length, without the secrets that are known."""
+        return hidden(text, self._forms)
 
     def text(self, text: str, max_chars: int) -> str:
         """The text without secrets, in at most that many characters.
@@ -67,9 +62,7 @@ class Redactor:
         cut = len(text) > _SCAN_CHARS
         if cut:
             text = text[:_SCAN_CHARS]
-        for form in self._forms:
-            if form in text:
-                text = text.replace(form, _MASK)
+        text = self.known(text)
         text = _LOOKS_LIKE_A_KEY.sub(_masked, text)
         if cut:
             text = text[: -self._longest_chars]
@@ -77,25 +70,4 @@ class Redactor:
 
 
 def _masked(match: re.Match[str]) -> str:
-    return (match["scheme"] or match["name"] or match["query"] or "") + _MASK
-
-
-def _spellings(value: str) -> Iterator[str]:
-    for quoted in (json.dumps(value, ensure_ascii=False)[1:-1], json.dumps(value)[1:-1]):
-        yield quoted
-        yield quoted.replace("/", "\\/")
-        yield json.dumps(quoted)[1:-1]
-    raw = value.encode("utf-8", "surrogatepass")
-    for encoded in (quote(raw, safe=""), quote(raw), quote_plus(raw)):
-        yield encoded
-        yield re.sub("%..", lambda escape: escape[0].lower(), encoded)
-    yield value
-    for place in range(3):
-        yield from _inner_base64(raw, place)
-
-
-def _inner_base64(raw: bytes, place: int) -> Iterator[str]:
-    """The characters of base64 text that the value alone decides when it begins `place` bytes into a group."""
-    begin, end = -(-place * 8 // 6), (place + len(raw)) * 8 // 6
-    for encode in (b64encode, urlsafe_b64encode):
-        yield encode(bytes(place) + raw)[begin:end].decode()
+    return (match["scheme"] or match["name"] or match["query"] or "") + MASK

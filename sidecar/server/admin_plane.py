@@ -99,7 +99,9 @@ def metrics_application(manager: LLMManager, guard: Callable[[], Guard]) -> web.
 
 
 def _application(manager: LLMManager, guard: Callable[[], Guard], places: Iterable[web.RouteDef]) -> web.Application:
-    application = web.Application(middlewares=[_guarded(guard, Refusals(manager)), _told], client_max_size=1024 * 1024)
+    application = web.Application(
+        middlewares=[_cleaned(manager), _guarded(guard, Refusals(manager)), _told], client_max_size=1024 * 1024
+    )
     application.on_response_prepare.append(_anonymous)
     application.router.add_routes(places)
     return application
@@ -108,6 +110,21 @@ def _application(manager: LLMManager, guard: Callable[[], Guard], places: Iterab
 async def _anonymous(_: web.Request, response: web.StreamResponse) -> None:
     """What software answers is nobody's business."""
     response.headers.pop("Server", None)  # the answer to a bug of ours has none
+
+
+def _cleaned(manager: LLMManager) -> Any:
+    """Whatever is told, no known secret is in it: a provider may have quoted one in an error, or another's."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        if isinstance(response, web.Response) and isinstance(response.body, bytes):
+            text = response.body.decode()
+            if (clean := manager.log.hidden(text)) is not text:
+                response.body = clean.encode()
+        return response
+
+    return middleware
 
 
 def _guarded(guard: Callable[[], Guard], refusals: Refusals) -> Any:

@@ -11,13 +11,11 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from urllib.parse import quote
 
-from sidecar.model.secret import Secret
+from sidecar.model.secret import Secret, hidden, spellings
 from sidecar.model.topology import AuthScheme, Dialect, Operation, Provider
 from sidecar.upstream.transport import Transport
 
 __all__ = ["Account"]
-
-_SECRET_MIN_BYTES = 6  # what is shorter would blank out ordinary words
 
 _KEY_HEADER: Mapping[AuthScheme, tuple[str, str]] = MappingProxyType(
     {
@@ -57,7 +55,7 @@ class Account:
             static = [pair for pair in static if pair[0].lower() != name.lower()]
             static.append((name, value.reveal() if isinstance(value, Secret) else value))
         secrets = (provider.auth.key, *provider.headers.values())
-        self._secrets = tuple(secret.reveal().encode() for secret in secrets if isinstance(secret, Secret))
+        self._secrets = spellings({secret.reveal() for secret in secrets if isinstance(secret, Secret)})
         self._static = tuple(static)
         self._static_names = frozenset(name.lower() for name, _ in static)
 
@@ -74,10 +72,9 @@ class Account:
 
     def hide(self, body: bytes) -> bytes:
         """An error's body without this account's secrets: some providers quote the key that they refuse."""
-        for secret in self._secrets:
-            if len(secret) >= _SECRET_MIN_BYTES:
-                body = body.replace(secret, b"***")
-        return body
+        text = body.decode("utf-8", "surrogateescape")
+        clean = hidden(text, self._secrets)
+        return body if clean is text else clean.encode("utf-8", "surrogateescape")
 
     def headers(
         self, client: Sequence[tuple[str, str]], *, stream: bool, dialect: Dialect = Dialect.OPENAI_CHAT
