@@ -156,7 +156,7 @@ class FakeProvider:
         """Connections open now."""
         return len(self._connections)
 
-    async def wait_for(self, condition: Callable[[FakeProvider], bool], timeout_s: float = 5.0) -> None:
+    async def wait_for(self, condition: Callable[[FakeProvider], bool], timeout_s: float = 20.0) -> None:
         """Wait until the condition holds; it is asked again whenever a connection or request comes or goes.
 
         Raises:
@@ -170,15 +170,15 @@ class FakeProvider:
         except TimeoutError:
             raise AssertionError(f"not within {timeout_s} s: {self!r}") from None
 
-    async def wait_calls(self, count: int, timeout_s: float = 5.0) -> None:
+    async def wait_calls(self, count: int, timeout_s: float = 20.0) -> None:
         """Wait until so many calls have come."""
         await self.wait_for(lambda fake: len(fake.calls) >= count, timeout_s)
 
-    async def wait_idle(self, timeout_s: float = 5.0) -> None:
+    async def wait_idle(self, timeout_s: float = 20.0) -> None:
         """Wait until no answer is under way."""
         await self.wait_for(lambda fake: fake.active == 0, timeout_s)
 
-    async def wait_closed_connections(self, timeout_s: float = 5.0) -> None:
+    async def wait_closed_connections(self, timeout_s: float = 20.0) -> None:
         """Wait until no connection is open."""
         await self.wait_for(lambda fake: fake.open == 0, timeout_s)
 

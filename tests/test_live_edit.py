@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from time import monotonic
 
-import pytest
-
 from tests.daemon import RunningDaemon
 from tests.fake_provider import FakeProvider, ok
 from tests.saves import SAVES
@@ -21,8 +19,6 @@ _CLIENTS = 4
 _PAUSE_S = 0.02  # between two requests of a client: the machine is not what is tested
 _IN_FORCE_S = 2.0
 _PATIENCE_S = 15.0  # for a single save, on a machine that is busy with something else for a moment
-
-pytestmark = pytest.mark.timeout(120)
 
 
 def _config(fakes: tuple[FakeProvider, FakeProvider], first: str, second: str, number: int) -> str:

@@ -167,7 +167,7 @@ async def test_what_does_not_end_in_time_is_told_why(a: FakeProvider, behaviour:
         await asyncio.sleep(0.02)
         began = monotonic()
         await managed.manager.close(0.05)
-        assert monotonic() - began < 2
+        assert monotonic() - began < 4
         with pytest.raises(ProviderUnavailableError, match="stopping"):
             await call
         await a.wait_closed_connections()

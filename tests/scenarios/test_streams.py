@@ -284,10 +284,10 @@ async def free(pair: Pair) -> None:
 
 @staged(HEDGED, chain=POOL)
 async def test_the_second_target_wins_when_the_first_is_late(pair: Pair) -> None:
-    asked = in_turn(pair, ok(first_token_delay_s=5), ok())
+    asked = in_turn(pair, ok(first_token_delay_s=30), ok())
     answer = await pair.ask()
     answer.whole()
-    assert answer.took_s < 4
+    assert answer.took_s < 10
     assert sorted(asked) == ["a", "b"]
     _, attempts = await pair.told(answer)
     assert {line["selection"]: line["outcome"] for line in attempts} == {"primary": "hedge_lost", "hedge": "ok"}
@@ -297,10 +297,10 @@ async def test_the_second_target_wins_when_the_first_is_late(pair: Pair) -> None
 
 @staged(HEDGED, chain=POOL)
 async def test_the_first_target_wins_when_it_is_only_a_little_late(pair: Pair) -> None:
-    asked = in_turn(pair, ok(first_token_delay_s=0.6), ok(first_token_delay_s=5))
+    asked = in_turn(pair, ok(first_token_delay_s=0.6), ok(first_token_delay_s=30))
     answer = await pair.ask()
     answer.whole()
-    assert answer.took_s < 4
+    assert answer.took_s < 10
     _, attempts = await pair.told(answer)
     assert {line["selection"]: line["outcome"] for line in attempts} == {"primary": "ok", "hedge": "hedge_lost"}
     await {"a": pair.primary, "b": pair.fallback}[asked[1]].wait_idle(LEFT_WITHIN_S)
@@ -344,10 +344,10 @@ async def test_a_whole_answer_is_not_hedged(pair: Pair) -> None:
 async def test_late_may_mean_later_than_usual(pair: Pair) -> None:
     for _ in range(60):
         (await pair.ask()).whole()
-    asked = in_turn(pair, ok(first_token_delay_s=5), ok())
+    asked = in_turn(pair, ok(first_token_delay_s=30), ok())
     answer = await pair.ask()
     answer.whole()
-    assert answer.took_s < 4
+    assert answer.took_s < 10
     assert sorted(asked) == ["a", "b"]
 
 

@@ -174,4 +174,4 @@ async def test_drain_by_hand_is_a_stop_and_a_follower_does_not_hold_it_up(daemon
         began = asyncio.get_running_loop().time()
         assert (await daemon.admin("POST", "/drain"))[0] == 202
         assert await daemon.wait() == 0
-        assert asyncio.get_running_loop().time() - began < 3
+        assert asyncio.get_running_loop().time() - began < 10
