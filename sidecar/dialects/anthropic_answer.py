@@ -24,6 +24,8 @@ from sidecar.model.records import Usage
 from sidecar.model.topology import Dialect
 
 __all__ = [
+    "SILENT",
+    "TAKEN",
     "answer_block",
     "decode_response",
     "encode_response",
@@ -53,9 +55,9 @@ _INPUT, _OUTPUT = "input_tokens", "output_tokens"
 _READ, _WRITE = "cache_read_input_tokens", "cache_creation_input_tokens"
 _DETAILS, _THINKING = "output_tokens_details", "thinking_tokens"
 _COUNTS = (_INPUT, _OUTPUT, _READ, _WRITE)
-_TAKEN = frozenset({"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage"})
+TAKEN = frozenset({"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage"})
 # Says nothing that a client of the dialect would look for.
-_SILENT = frozenset({"object", "system_fingerprint"})
+SILENT = frozenset({"object", "system_fingerprint"})
 
 
 # -- usage
@@ -220,7 +222,7 @@ def decode_response(body: Mapping[str, Any]) -> HubResponse | Failure:
     blocks = tuple(read_block(raw) for raw in content if isinstance(raw, dict))
     by_tool = any(isinstance(raw, dict) and raw.get("name") == ANSWER_TOOL for raw in content)
     stop, native = stop_of(body.get("stop_reason"), list(map(type, blocks)), by_tool=by_tool)
-    rest = {name: value for name, value in body.items() if name not in _TAKEN}
+    rest = {name: value for name, value in body.items() if name not in TAKEN}
     usage = body.get("usage")
     return HubResponse(
         DIALECT,
@@ -247,7 +249,7 @@ def encode_response(response: HubResponse, losses: list[Loss]) -> dict[str, Any]
     extra = dict(response.extra)
     rest = extra.pop("usage", None)
     if not own:
-        foreign(losses, extra, "", DIALECT, silent=_SILENT)
+        foreign(losses, extra, "", DIALECT, silent=SILENT)
         extra, rest = {}, None
     if response.usage is None:
         added(losses, "usage", f"no tokens, for {DIALECT} demands it")

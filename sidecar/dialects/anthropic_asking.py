@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
+
 from sidecar.dialects.anthropic_blocks import ANSWER_TOOL, DIALECT, cache_field, unnoted
 from sidecar.dialects.anthropic_generations import Generation, Thinks, generation_of
 from sidecar.dialects.anthropic_request import CUSTOM, FORMER, NOT_STREAMED
@@ -80,6 +82,8 @@ class _Asking:
         self._losses = losses
         self._own = request.dialect is DIALECT
         self._generation: Generation = generation_of(wire.model)
+        if wire.facts.reasoning is False:
+            self._generation = msgspec.structs.replace(self._generation, thinks=Thinks.NEVER)
 
     def body(self) -> dict[str, Any]:
         """The whole body."""

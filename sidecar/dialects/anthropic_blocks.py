@@ -157,12 +157,14 @@ def _document(fields: dict[str, Any]) -> Block | None:
 
 def _media(fields: dict[str, Any], kind: MediaKind) -> Block | None:
     source = fields.pop("source", None)
-    known = _SOURCES.get(source.get("type", "") if isinstance(source, dict) else "")
+    if not isinstance(source, dict) or not isinstance(source.get("type"), str):
+        return None
+    known = _SOURCES.get(source["type"])
     if known is None or set(source) != {"type", *known} or not all(isinstance(source[name], str) for name in known):
         return None
     url, file_id, mime = source.get("url"), source.get("file_id"), source.get("media_type")
     inline = source.get("data")
-    if source["type"] == "text":
+    if inline is not None and source["type"] == "text":
         inline = base64.b64encode(inline.encode("utf-8", "surrogatepass")).decode()
     title = _taken(fields, "title") if kind is MediaKind.DOCUMENT else None
     return Media(kind, mime, url, inline, file_id, title, cache_of(fields), _rest(fields))

@@ -1,8 +1,9 @@
 """What clients of the dialect ask beside messages: how many tokens a prompt has, and which models there are.
 
 An estimate errs upwards, so that whoever plans by it has room: the vendor's tokens are about 3.5 characters of
-English, fewer of other scripts and of JSON, hence bytes of UTF-8 and not characters are counted. Of an image
-the largest size is taken, of a PDF a page for so many bytes.
+English, less with the newer models, less of other scripts and of JSON; hence bytes of UTF-8 and not characters
+are counted. Of an image the largest size is taken, of a PDF a page for so many bytes. What a tool, a format or
+thinking adds to the prompt was measured on recorded requests. What is behind a URL is not known.
 
 Source: platform.claude.com/docs/en/api/messages-count-tokens, .../build-with-claude/vision (image tokens),
 .../build-with-claude/pdf-support (tokens of a page), .../api/models-list (read 2026-11).
@@ -11,18 +12,21 @@ Source: platform.claude.com/docs/en/api/messages-count-tokens, .../build-with-cl
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import ceil
 from typing import Any
 
 from sidecar.dialects.anthropic_fields import json_text
 
 __all__ = ["estimated_tokens", "model_info", "models_page"]
 
-_BYTES_A_TOKEN = 3
+_BYTES_A_TOKEN = 2.5
 _MESSAGE_TOKENS = 8  # around each
 _TOOL_TOKENS = 30  # around each definition
-_TOOLS_TOKENS = 350  # the prompt that goes with tools
+_TOOLS_TOKENS = 620  # the prompt that goes with tools
+_FORMAT_TOKENS = 250  # and with a format
+_THINKING_TOKENS = 40
 _IMAGE_TOKENS = 1600
-_PAGE_TOKENS = 3000
+_PAGE_TOKENS = 4500
 _PAGE_BYTES = 50_000  # of base64
 _EPOCH = "1970-01-01T00:00:00Z"  # as the vendor writes a day that is not known
 
@@ -39,7 +43,10 @@ def estimated_tokens(fields: Mapping[str, Any]) -> int:
         total += _MESSAGE_TOKENS + (_tokens(message.get("content")) if isinstance(message, dict) else 0)
     if isinstance(tools, list) and tools:
         total += _TOOLS_TOKENS + sum(_TOOL_TOKENS + _size(json_text(tool)) for tool in tools)
-    return max(total, 1)
+    config = fields.get("output_config")
+    format_ = config.get("format") if isinstance(config, dict) else None
+    total += _FORMAT_TOKENS + _size(json_text(format_)) if format_ else 0
+    return max(total + (_THINKING_TOKENS if fields.get("thinking") else 0), 1)
 
 
 def _tokens(content: Any) -> int:
@@ -74,7 +81,7 @@ def _document(block: Mapping[str, Any]) -> int:
 
 
 def _size(text: str) -> int:
-    return -(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_A_TOKEN)
+    return ceil(len(text.encode("utf-8", "surrogatepass")) / _BYTES_A_TOKEN)
 
 
 def model_info(id_: str) -> dict[str, Any]:

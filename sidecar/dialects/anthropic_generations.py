@@ -18,7 +18,7 @@ from enum import Enum, auto
 
 import msgspec
 
-__all__ = ["Generation", "Thinks", "generation_of"]
+__all__ = ["Generation", "Thinks", "generation_of", "is_claude"]
 
 
 class Thinks(Enum):
@@ -67,11 +67,16 @@ _VERSION = re.compile(
 )
 
 
+def is_claude(model: str) -> bool:
+    """Whether a model is the vendor's own, at whichever cloud."""
+    return "claude" in model.lower()
+
+
 def generation_of(model: str) -> Generation:
     """The generation that a model is of."""
     match = _VERSION.search(model.lower())
     if match is None:
-        return _NEWEST if "claude" in model.lower() else _IMITATION
+        return _NEWEST if is_claude(model) else _IMITATION
     if match["family"] in _ALWAYS:
         return msgspec.structs.replace(_NEWEST, thinks=Thinks.ALWAYS)
     major, minor = match["a"] or match["c"], match["b"] or match["d"]

@@ -6,7 +6,7 @@ Knows the JSON of its requests, answers, streams and errors, and nothing of any 
     anthropic_asking       what a provider is asked: `anthropic_turns`, `anthropic_thinking`, `anthropic_schema`,
                            `anthropic_media`, by what `anthropic_generations` knows of the model
     anthropic_answer       whole answers, both ways; usage and stop reasons
-    anthropic_stream       streamed answers, both ways
+    anthropic_stream_*     streamed answers, both ways
     anthropic_errors       errors, both ways
     anthropic_blocks       content blocks, as all of these read them
     anthropic_count        beside it: counts of tokens, lists of models
@@ -21,7 +21,8 @@ from sidecar.dialects.anthropic_answer import decode_response, encode_response
 from sidecar.dialects.anthropic_asking import encode_request
 from sidecar.dialects.anthropic_errors import decode_failure, encode_failure, fault_event
 from sidecar.dialects.anthropic_request import decode_request
-from sidecar.dialects.anthropic_stream import StreamDecoder, StreamEncoder
+from sidecar.dialects.anthropic_stream_reading import StreamDecoder
+from sidecar.dialects.anthropic_stream_writing import StreamEncoder
 
 __all__ = [
     "StreamDecoder",

@@ -78,6 +78,6 @@ def _unenforced(name: str, value: Any) -> bool:
         case "minItems":
             return value not in (0, 1)
         case "format":
-            return value not in _FORMATS
+            return not isinstance(value, str) or value not in _FORMATS
         case _:
             return name in _UNENFORCED

@@ -52,15 +52,13 @@ class Conversation(msgspec.Struct, frozen=True):
 
         Models that are given a budget to think refuse that.
         """
-        for place, turn in reversed(list(enumerate(self.messages))):
-            if turn["role"] == Role.ASSISTANT:
-                blocks = _blocks(turn)
-                open_ = place == len(self.messages) - 1 or any(block["type"] == "tool_use" for block in blocks)
-                answered = place < len(self.messages) - 1 and any(
-                    block["type"] == _RESULT for block in _blocks(self.messages[place + 1])
-                )
-                return open_ and (answered or place == len(self.messages) - 1) and blocks[0]["type"] not in _THOUGHTS
-        return False
+        turns = [turn["role"] for turn in self.messages]
+        if Role.ASSISTANT not in turns:
+            return False
+        last = len(turns) - 1 - turns[::-1].index(Role.ASSISTANT.value)
+        begun, after = _blocks(self.messages[last]), self.messages[last + 1 :]
+        goes_on = not after or any(block["type"] == _RESULT for block in _blocks(after[0]))
+        return goes_on and bool(begun) and begun[0]["type"] not in _THOUGHTS
 
     @property
     def called(self) -> list[str]:
@@ -141,10 +139,10 @@ def _translated(messages: Sequence[Message], losses: list[Loss]) -> Conversation
         blocks = writer.blocks(message, path)
         if not blocks:
             continue
-        if not turns or turns[-1].role is not message.role:
-            turns.append(_Turn(message.role, bare=message.bare))
-        elif turns[-1].blocks:
+        if turns and turns[-1].role is message.role:
             turns[-1].bare = False
+        else:
+            turns.append(_Turn(message.role, bare=message.bare))
         for block in blocks:
             if turns[-1].put(block):
                 changed(losses, path, f"said earlier in its turn, where {DIALECT} wants it")
@@ -201,7 +199,8 @@ class _Writer:
     def __init__(self, losses: list[Loss], *, own: bool) -> None:
         self._losses = losses
         self._own = own
-        self._ids: dict[str, str] = {}  # as they are written, where they may not stay as they are
+        self._ids: dict[str, str] = {}  # as they are written
+        self._taken: set[str] = set()
 
     def blocks(self, message: Message, path: str) -> list[dict[str, Any]]:
         """What is said of a message's blocks."""
@@ -300,12 +299,13 @@ class _Writer:
         id_ = block.id
         if self._own:
             return str(block.extra.get(WRITTEN_ID, id_))
-        known = self._ids.get(id_)
-        if known is not None or (not _NO_ID.search(id_) and id_):
-            return known or id_
-        plain = _NO_ID.sub("_", id_) or "call"
-        while plain in self._ids.values():
-            plain += "_"
-        self._ids[id_] = plain
-        changed(self._losses, f"{path}.id", f'said as "{plain}", for {DIALECT} has letters, digits, _ and - only')
-        return plain
+        if id_ not in self._ids:
+            plain = _NO_ID.sub("_", id_) or "call"
+            while plain in self._taken:
+                plain += "_"
+            self._ids[id_] = plain
+            self._taken.add(plain)
+            if plain != id_:
+                reason = f'said as "{plain}", for {DIALECT} has letters, digits, _ and - only'
+                changed(self._losses, f"{path}.id", reason)
+        return self._ids[id_]
