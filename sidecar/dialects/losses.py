@@ -18,8 +18,6 @@ __all__ = ["NOTE", "added", "changed", "dropped", "foreign"]
 NOTE = "~"
 
 _NOTHING: tuple[object, ...] = (None, [], {}, "", ())
-# What a wire says for its own sake: the id of an item, and what an answer repeats of its request.
-_BOOKKEEPING = frozenset({"id", "echo"})
 
 
 def dropped(losses: list[Loss], path: str, reason: str) -> None:
@@ -44,7 +42,7 @@ def foreign(
 
     Args:
         losses: Where.
-        extra: The fields as written; a field that says nothing (null, empty) to anybody is no loss.
+        extra: The fields as written; a field that says nothing (null, empty) is no loss.
         path: Of what holds them, "" at the top level.
         dialect: That cannot say them.
         silent: Names whose absence changes nothing.

@@ -4,7 +4,8 @@ A code that names its kind beats the status. A message is looked at only beside 
 question open, and only for the markers below, each of which is a provider's fixed wording. An error
 inside a 200 has the status that it names itself, as a number or by its type.
 
-Sources (read 2026-11): platform.openai.com/docs/guides/error-codes; openrouter.ai/docs/api-reference/errors;
+Sources (read 2026-11): platform.openai.com/docs/guides/error-codes and docs/api-reference/responses/object;
+openrouter.ai/docs/api-reference/errors;
 docs.anthropic.com/en/api/errors; learn.microsoft.com/azure/ai-services/openai (content filter);
 console.groq.com/docs/errors; api-docs.deepseek.com/quick_start/error_codes; docs.x.ai; and the servers
 vLLM, llama.cpp and Ollama.
@@ -42,6 +43,9 @@ _CODES: Mapping[str, Kind] = MappingProxyType(
         "content_filter": Kind.CONTENT_POLICY,
         "responsibleaipolicyviolation": Kind.CONTENT_POLICY,  # Azure
         "moderation_blocked": Kind.CONTENT_POLICY,
+        "bio_policy": Kind.CONTENT_POLICY,
+        "misalignment_policy_violation": Kind.CONTENT_POLICY,
+        "image_content_policy_violation": Kind.CONTENT_POLICY,
         "data_inspection_failed": Kind.CONTENT_POLICY,  # DashScope
         "model_not_found": Kind.MODEL_UNAVAILABLE,
         "model_not_available": Kind.MODEL_UNAVAILABLE,  # Together
@@ -69,6 +73,22 @@ _TYPES: Mapping[str, int] = MappingProxyType(
     {
         "invalid_request_error": 400,
         "badrequesterror": 400,  # vLLM
+        "invalid_prompt": 400,
+        "previous_response_not_found": 400,
+        "data_residency_mismatch": 400,
+        "failed_to_download_image": 400,
+        "image_file_not_found": 400,
+        "empty_image_file": 400,
+        "image_too_large": 400,
+        "image_too_small": 400,
+        "image_parse_error": 400,
+        "image_file_too_large": 400,
+        "invalid_image": 400,
+        "invalid_image_format": 400,
+        "invalid_base64_image": 400,
+        "invalid_image_url": 400,
+        "invalid_image_mode": 400,
+        "unsupported_image_media_type": 400,
         "authentication_error": 401,
         "invalid_authentication_error": 401,
         "permission_error": 403,
@@ -97,6 +117,7 @@ _TYPES: Mapping[str, int] = MappingProxyType(
         "engine_overloaded_error": 529,  # Moonshot
         "timeout_error": 504,
         "timeout": 504,
+        "vector_store_timeout": 504,
     }
 )
 

@@ -1,7 +1,7 @@
 """Whole answers, read; and what an answer says of itself, both ways.
 
 What an answer repeats of its request, and everything else that it says at its top level, is in `extra` under
-`echo`.
+`~echo`, a note.
 
 Source: platform.openai.com/docs/api-reference/responses/object (read 2026-11).
 """
@@ -14,13 +14,14 @@ from types import MappingProxyType
 from typing import Any
 
 from sidecar.dialects.loose import object_of, objects, text
+from sidecar.dialects.losses import NOTE
 from sidecar.dialects.openai_errors import decode_failure as _decode_failure
 from sidecar.dialects.openai_responses_items import (
     DIALECT,
     given_back,
-    hinted,
     logprobs_of,
     logprobs_written,
+    noted,
     output_part,
     thinking_of,
     tool_use_of,
@@ -31,6 +32,7 @@ from sidecar.model.hub import HubResponse, StopReason
 from sidecar.model.records import Usage
 
 __all__ = [
+    "ECHO",
     "ENDINGS",
     "blocks_of",
     "decode_response",
@@ -44,6 +46,8 @@ __all__ = [
     "usage_of",
     "usage_written",
 ]
+
+ECHO = f"{NOTE}echo"
 
 ENDINGS: Mapping[StopReason, str] = MappingProxyType(
     {
@@ -72,7 +76,7 @@ def decode_response(body: Mapping[str, Any]) -> HubResponse | Failure:
     id_, model, created_s = head_of(body)
     stop, native = stop_of(body, blocks)
     usage = usage_of(body.get("usage"))
-    return HubResponse(DIALECT, id_, model, blocks, stop, native, None, usage, created_s, {"echo": echo_of(body)})
+    return HubResponse(DIALECT, id_, model, blocks, stop, native, None, usage, created_s, {ECHO: echo_of(body)})
 
 
 def error_of(body: Mapping[str, Any]) -> Failure:
@@ -194,7 +198,7 @@ def part_extra(item: Mapping[str, Any], part: Mapping[str, Any], *, last: bool) 
     if part.get("logprobs") == []:
         extra["logprobs"] = []
     around = {name: item[name] for name in _OF_MESSAGE if name in item and (last or name != "status")}
-    return hinted({**extra, **around})
+    return noted({**extra, **around})
 
 
 def _picture(item: Mapping[str, Any]) -> Block:
@@ -203,12 +207,12 @@ def _picture(item: Mapping[str, Any]) -> Block:
         return Opaque(DIALECT, item)
     extra = {name: value for name, value in item.items() if name not in ("type", "result")}
     mime = f"image/{text(item.get('output_format')) or 'png'}"
-    return Media(MediaKind.IMAGE, mime, inline=result, extra=hinted(extra))
+    return Media(MediaKind.IMAGE, mime, inline=result, extra=noted(extra))
 
 
 def same_message(one: Text, other: Text, *, own: bool) -> bool:
     """Whether two texts that stand side by side are parts of one message."""
-    return not own or one.extra.get("id") == other.extra.get("id")
+    return not own or one.extra.get(f"{NOTE}id") == other.extra.get(f"{NOTE}id")
 
 
 def message_item(blocks: list[Text], id_: str, *, own: bool) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from typing import Any, assert_never
 
 import msgspec
 
-from sidecar.dialects.losses import changed, dropped, foreign
+from sidecar.dialects.losses import NOTE, changed, dropped, foreign
 from sidecar.dialects.openai_responses_answer import (
+    ECHO,
     ENDINGS,
     message_item,
     same_message,
@@ -192,7 +193,7 @@ class _Writer:
         }
 
     def _echo(self, extra: Mapping[str, Any]) -> Mapping[str, Any]:
-        echo = extra.get("echo") if self._own else None
+        echo = extra.get(ECHO) if self._own else None
         return echo if isinstance(echo, dict) else {}
 
     # -- blocks
@@ -358,7 +359,7 @@ class _Writer:
     def _id(self, block: Block | None, kind: str) -> str:
         """The item's own id, or one made of the answer's and its place."""
         extra = {} if block is None or isinstance(block, Opaque) else block.extra
-        own = extra.get("id") if self._own else None
+        own = extra.get(f"{NOTE}id") if self._own else None
         if isinstance(own, str) and own:
             return own
         of_answer = _NOT_IN_ID.sub("_", self._start.id)[:_MAX_ID_CHARS]

@@ -1,7 +1,6 @@
 """Items and parts that stand in requests and in answers alike: thoughts, calls, texts, likelihoods.
 
-Hints: an empty text in `extra` says that a default was written out: `status: completed`, `type: message`.
-It says nothing to other dialects, and is not the null that somebody may have written there.
+What the wire says for its own sake (ids, states, a type that could be left out) is in `extra` as a note.
 
 A signature of another dialect is written with its signer's name before it (`gemini-generate:...`), in the
 field that a client hands back untouched; OpenAI's own hold no colon. An item of thoughts that were not
@@ -17,19 +16,19 @@ from types import MappingProxyType
 from typing import Any
 
 from sidecar.dialects.loose import objects, text
+from sidecar.dialects.losses import NOTE
 from sidecar.model.blocks import Logprob, Text, Thinking, ToolUse
 from sidecar.model.topology import Dialect
 
 __all__ = [
     "DIALECT",
     "MINTED",
-    "WRITTEN",
     "call_item",
     "given_back",
-    "hinted",
     "logprobs_of",
     "logprobs_written",
     "minted",
+    "noted",
     "output_part",
     "signature_of",
     "signed_by",
@@ -41,27 +40,23 @@ __all__ = [
 DIALECT = Dialect.OPENAI_RESPONSES
 MINTED = "rs_sidecar_"
 """How the ids of thoughts begin that came from another dialect: none of OpenAI's servers knows them."""
-WRITTEN = ""  # a default was written out
 
-_DEFAULTS: Mapping[str, str] = MappingProxyType({"status": "completed", "type": "message"})
+_NOTED = ("id", "status", "type")
 _SIGNERS: Mapping[str, Dialect] = MappingProxyType({dialect.value: dialect for dialect in Dialect})
 _PARAGRAPH = "\n\n"  # between the parts of a summary
 
 
-# -- hints
+# -- notes
 
 
-def hinted(extra: dict[str, Any]) -> dict[str, Any]:
-    """The fields with hints in place of defaults."""
-    for name, default in _DEFAULTS.items():
-        if extra.get(name) == default:
-            extra[name] = WRITTEN
-    return extra
+def noted(fields: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The fields, with notes in place of those that only the wire needs, and of these."""
+    return {NOTE + name if name in _NOTED or name in names else name: value for name, value in fields.items()}
 
 
 def given_back(extra: Mapping[str, Any]) -> dict[str, Any]:
     """The fields as they were written."""
-    return {name: _DEFAULTS.get(name, value) if value == WRITTEN else value for name, value in extra.items()}
+    return {name.removeprefix(NOTE): value for name, value in extra.items()}
 
 
 # -- thoughts
@@ -81,7 +76,9 @@ def thinking_of(item: Mapping[str, Any]) -> Thinking:
     signature, signer = signature_of(written)
     if signature is not None:
         del extra["encrypted_content"]
-    return Thinking(told, signature, signer, redacted=not told and signature is not None, extra=hinted(extra))
+    return Thinking(
+        told, signature, signer, redacted=not told and signature is not None, extra=noted(extra, "summary", "content")
+    )
 
 
 def signature_of(written: Any) -> tuple[str | None, Dialect]:
@@ -101,7 +98,7 @@ def thinking_item(block: Thinking, *, own: bool) -> dict[str, Any]:
         own: What `extra` holds is of this dialect.
     """
     item: dict[str, Any] = {"type": "reasoning", "summary": _summary(block.text)}
-    if own and objects(block.extra.get("content")) and "summary" not in block.extra:
+    if own and objects(block.extra.get(f"{NOTE}content")) and f"{NOTE}summary" not in block.extra:
         item["summary"] = []
     if block.signature:
         item["encrypted_content"] = signed_by(block) + block.signature
@@ -115,7 +112,7 @@ def signed_by(block: Thinking) -> str:
 
 def minted(block: Thinking) -> bool:
     """Whether it was thought in another dialect."""
-    return block.signer not in (None, DIALECT) or text(block.extra.get("id")).startswith(MINTED)
+    return block.signer not in (None, DIALECT) or text(block.extra.get(f"{NOTE}id")).startswith(MINTED)
 
 
 def _texts(parts: Any) -> list[str]:
@@ -136,7 +133,7 @@ def tool_use_of(item: Mapping[str, Any]) -> ToolUse | None:
     call_id, name, arguments = extra.pop("call_id", None), extra.pop("name", None), extra.pop("arguments", "")
     if not isinstance(call_id, str) or not isinstance(name, str) or not isinstance(arguments, str):
         return None
-    return ToolUse(call_id, name, arguments or "{}", extra=hinted(extra))
+    return ToolUse(call_id, name, arguments or "{}", extra=noted(extra))
 
 
 def call_item(block: ToolUse, *, own: bool) -> dict[str, Any]:
@@ -167,7 +164,7 @@ def output_part(block: Text, *, own: bool, logprobs: bool) -> dict[str, Any]:
         part = {"type": "output_text", "text": block.text, "annotations": []}
         if block.logprobs or logprobs:
             part["logprobs"] = logprobs_written(block.logprobs)
-    return {**part, **block.extra} if own else part
+    return {**part, **given_back(block.extra)} if own else part
 
 
 def logprobs_of(value: Any) -> tuple[Logprob, ...]:

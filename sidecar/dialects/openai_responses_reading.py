@@ -5,7 +5,8 @@ one turn, so that a dialect with turns gets the whole of one; a turn holds one m
 beside items that nobody understands none of them, so that what is an item stays told from what is a part.
 
 `store` that is not said means that the answer is kept: it is in `extra` as true, so that it is a loss where
-nothing is kept.
+nothing is kept. `store: false` asks for what every other dialect does anyway, and
+so does `strict: false` of a tool.
 
 Source: platform.openai.com/docs/api-reference/responses/create (read 2026-11).
 """
@@ -19,13 +20,13 @@ from typing import Any
 import msgspec
 
 from sidecar.dialects.anthropic_fields import Fields, wrong
+from sidecar.dialects.losses import NOTE
 from sidecar.dialects.media import checked_base64, data_url, media_of_url
 from sidecar.dialects.openai_responses_items import (
     DIALECT,
-    WRITTEN,
-    hinted,
     logprobs_of,
     logprobs_written,
+    noted,
     thinking_of,
     tool_use_of,
 )
@@ -64,7 +65,7 @@ _MODES: Mapping[str, ChoiceMode] = MappingProxyType(
 _FORMATS: Mapping[str, FormatKind] = MappingProxyType(
     {"text": FormatKind.TEXT, "json_object": FormatKind.JSON, "json_schema": FormatKind.SCHEMA}
 )
-# Values that change nothing: hints take their place.
+# Values that change nothing.
 _NEUTRAL: Mapping[str, Any] = MappingProxyType({"truncation": "disabled", "background": False})
 # What the model itself says or does; every other item is a client's.
 _SPOKEN = frozenset({"mcp_list_tools", "mcp_approval_request", "compaction", "program"})
@@ -79,6 +80,8 @@ def decode_request(fields: Mapping[str, Any], model: str, *, stream: bool) -> Hu
     store = body.flag("store")
     if store is None:
         body.rest["store"] = True
+    elif not store:
+        body.rest[f"{NOTE}store"], store = False, None
     includes = _include(body)
     request = HubRequest(
         DIALECT,
@@ -103,7 +106,7 @@ def decode_request(fields: Mapping[str, Any], model: str, *, stream: bool) -> Hu
     )
     for name, value in _NEUTRAL.items():
         if body.rest.get(name) == value:
-            body.rest[name] = WRITTEN
+            body.rest[NOTE + name] = body.rest.pop(name)
     return msgspec.structs.replace(request, extra=body.rest)
 
 
@@ -114,14 +117,14 @@ def _instructions(body: Fields) -> list[Message]:
     said = body.text("instructions")
     if said is None:
         return []
-    return [Message(Role.SYSTEM, (Text(said),), extra={"instructions": WRITTEN})]
+    return [Message(Role.SYSTEM, (Text(said),), extra={f"{NOTE}instructions": True})]
 
 
 def _input(body: Fields, fields: Mapping[str, Any]) -> list[Message]:
     value = body.rest.pop("input", None)
     kept = pinned(fields) is not None
     if isinstance(value, str):
-        body.rest["input"] = WRITTEN
+        body.rest[f"{NOTE}input"] = True
         return [Message(Role.USER, (Text(value),))]
     if isinstance(value, list):
         return _Turns(kept=kept).read(value)
@@ -204,7 +207,7 @@ class _Turns:
         block = tool_use_of(item)
         assert block is not None
         if not item["arguments"]:
-            block = msgspec.structs.replace(block, extra={**block.extra, "arguments": WRITTEN})
+            block = msgspec.structs.replace(block, extra={**block.extra, f"{NOTE}arguments": ""})
         return Role.ASSISTANT, block
 
     def output(self, item: dict[str, Any], path: str) -> tuple[Role, Block]:
@@ -217,7 +220,7 @@ class _Turns:
         self._answered.add(call_id)
         blocks, bare = _content(fields, "output", "input_text")
         name = self._names.get(call_id)
-        return Role.USER, ToolResult(call_id, blocks, name=name, bare=bare, extra=hinted(fields.rest))
+        return Role.USER, ToolResult(call_id, blocks, name=name, bare=bare, extra=noted(fields.rest))
 
 
 _ITEMS: Mapping[str | None, Callable[[_Turns, dict[str, Any], str], tuple[Role, Block]]] = MappingProxyType(
@@ -235,9 +238,9 @@ def _message(item: Mapping[str, Any], path: str) -> Message:
     if role is None:
         raise wrong(fields.at("role"), item["role"], "user, assistant, system or developer")
     blocks, bare = _content(fields, "content", "output_text" if role is Role.ASSISTANT else "input_text")
-    extra = hinted(fields.rest)
+    extra = noted(fields.rest)
     if blocks and all(isinstance(block, Opaque) for block in blocks):
-        extra.setdefault("type", WRITTEN)  # tells them from items
+        extra[f"{NOTE}type"] = "message"  # tells them from items
     return Message(role, blocks, bare, extra=extra)
 
 
@@ -262,7 +265,7 @@ def _part(raw: Any, path: str, usual: str) -> Text | Media | Opaque:
         return Opaque(DIALECT, dict(raw))
     block = read(fields)
     if isinstance(block, Text) and not block.refusal and kind != usual:
-        return msgspec.structs.replace(block, extra={"type": kind, **block.extra})
+        return msgspec.structs.replace(block, extra={f"{NOTE}type": kind, **block.extra})
     return block
 
 
@@ -293,7 +296,7 @@ def _image(fields: Fields) -> Media:
         return Media(MediaKind.IMAGE, file_id=file_id, cache=_mark(fields.rest), extra=fields.rest)
     media = media_of_url(url, fields.at("image_url"), MediaKind.IMAGE)
     if data_url(media) != url:  # written in a way that would not come back
-        fields.rest["image_url"] = url
+        fields.rest[f"{NOTE}image_url"] = url
     if file_id is not None:
         fields.rest["file_id"] = file_id
     return msgspec.structs.replace(media, cache=_mark(fields.rest), extra=fields.rest)
@@ -315,15 +318,16 @@ def _file(fields: Fields) -> Media:
         return Media(MediaKind.DOCUMENT, inline=inline, name=name, cache=cache, extra=fields.rest)
     media = media_of_url(value, fields.at(field), MediaKind.DOCUMENT)
     if data_url(media) != value:
-        fields.rest[field] = value
+        fields.rest[NOTE + field] = value
     return msgspec.structs.replace(media, kind=MediaKind.DOCUMENT, name=name, cache=cache, extra=fields.rest)
 
 
 def _audio(fields: Fields) -> Media:
-    audio = Fields(fields.object("input_audio"), fields.at("input_audio"))
+    raw = fields.object("input_audio")
+    audio = Fields(raw, fields.at("input_audio"))
     inline = checked_base64(audio.named("data"), audio.at("data"))
     mime = f"audio/{audio.named('format')}"
-    rest = {**fields.rest, "input_audio": audio.rest} if audio.rest else fields.rest
+    rest = {**fields.rest, "input_audio": raw} if audio.rest else fields.rest
     return Media(MediaKind.AUDIO, mime, inline=inline, extra=rest)
 
 
@@ -353,7 +357,7 @@ def _mark(rest: dict[str, Any]) -> CacheMark | None:
 def _tools(body: Fields) -> tuple[Tool, ...]:
     tools = body.array("tools")
     if tools == []:
-        body.rest["tools"] = WRITTEN
+        body.rest[f"{NOTE}tools"] = []
     return tuple(_tool(raw, f"tools[{place}]") for place, raw in enumerate(tools or ()))
 
 
@@ -363,13 +367,10 @@ def _tool(raw: Any, path: str) -> Tool:
     if kind != "function":
         name = raw.get("name")
         return Tool(name if isinstance(name, str) and name else kind, builtin=dict(raw))
-    return Tool(
-        fields.named("name"),
-        fields.text("description"),
-        fields.object("parameters"),
-        fields.flag("strict"),
-        extra=fields.rest,
-    )
+    description, schema, strict = fields.text("description"), fields.object("parameters"), fields.flag("strict")
+    if strict is False:
+        fields.rest[f"{NOTE}strict"], strict = False, None
+    return Tool(fields.named("name"), description, schema, strict, extra=fields.rest)
 
 
 def _tool_choice(body: Fields) -> ToolChoice | None:
@@ -400,7 +401,7 @@ def _allowed(fields: Fields, value: dict[str, Any]) -> ToolChoice:
     named = tuple(name for name in names if name)
     plain = len(named) == len(tools) and not fields.rest and not any(tool.rest for tool in tools)
     if mode == "required" and plain and named:
-        return ToolChoice(ChoiceMode.NAMED, named, {"type": WRITTEN})
+        return ToolChoice(ChoiceMode.NAMED, named, {f"{NOTE}type": "allowed_tools"})
     return ToolChoice(_MODES[mode], extra={"tool_choice": value})
 
 
@@ -453,5 +454,5 @@ def _include(body: Fields) -> tuple[str, ...]:
     if others or not includes:
         body.rest["include"] = others
     if ENCRYPTED in includes:
-        body.rest[ENCRYPTED] = WRITTEN
+        body.rest[NOTE + ENCRYPTED] = True
     return includes

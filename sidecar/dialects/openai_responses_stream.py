@@ -18,7 +18,9 @@ import msgspec
 
 from sidecar.dialects.lanes import Lane, Lanes
 from sidecar.dialects.loose import object_of, objects, text
+from sidecar.dialects.losses import NOTE
 from sidecar.dialects.openai_responses_answer import (
+    ECHO,
     blocks_of,
     decode_response,
     echo_of,
@@ -98,7 +100,7 @@ class StreamDecoder:
         self._started = True
         response = object_of(value.get("response"))
         id_, model, created_s = head_of(response)
-        return [Start(DIALECT, id_, model, created_s, extra={"echo": echo_of(response)} if response else {})]
+        return [Start(DIALECT, id_, model, created_s, extra={ECHO: echo_of(response)} if response else {})]
 
     def finish(self, value: Mapping[str, Any]) -> list[Event]:
         """The answer is complete, or failed."""
@@ -110,7 +112,7 @@ class StreamDecoder:
         said = [*self.begin(value), *self._missing(response.get("output")), *self._lanes.close_all()]
         self._over = True
         stop, native = stop_of({"status": value["type"].partition(".")[2], **response}, self._lanes.blocks)
-        extra = {"echo": echo_of(response)} if response else {}
+        extra = {ECHO: echo_of(response)} if response else {}
         return [*said, Stop(stop, native, usage=usage_of(response.get("usage")), extra=extra)]
 
     def _missing(self, output: Any) -> list[Event]:
@@ -155,7 +157,7 @@ class StreamDecoder:
         lane = self._lanes.add((item.number, _WHOLE))
         call = tool_use_of(raw) if item.kind == "function_call" else None
         if call is not None:
-            extra = {name: told for name, told in call.extra.items() if name != "status"}
+            extra = {name: told for name, told in call.extra.items() if name != f"{NOTE}status"}
             said += self._lanes.begin(lane, msgspec.structs.replace(call, arguments="", extra=extra))
         return said
 
@@ -286,9 +288,9 @@ class StreamDecoder:
         if lane.block is None:
             item.thought = place
             _, signer = signature_of(item.raw.get("encrypted_content"))
-            extra: dict[str, Any] = {"id": item.raw["id"]} if "id" in item.raw else {}
+            extra: dict[str, Any] = {f"{NOTE}id": item.raw["id"]} if "id" in item.raw else {}
             if source == "content":
-                extra["content"] = []
+                extra[f"{NOTE}content"] = []
             said += self._lanes.begin(lane, Thinking("", signer=signer, extra=extra))
         if item.thought is None or item.thought[0] != source:
             return said

@@ -1,7 +1,8 @@
 """What a target is asked: turns become items, and whatever cannot be said is noted.
 
-A dialect that keeps nothing gets nothing kept: `store: false`, and the thoughts encrypted in the answer,
-for a model that thinks. Thoughts of other vendors are left out, for their signatures mean nothing here.
+What is elsewhere a default is said: `store: false`, for a dialect that keeps nothing, with the thoughts
+encrypted in the answer; `strict: false`, for a tool whose schema would else be changed to a strict one.
+Thoughts of other vendors are left out, for their signatures mean nothing here.
 
 Sources (read 2026-11): platform.openai.com/docs/api-reference/responses/create; of tools that are not
 strict, docs/guides/function-calling.
@@ -17,11 +18,10 @@ from typing import Any, assert_never
 from sidecar.dialects.dialect import Untranslatable
 from sidecar.dialects.efforts import effort_of
 from sidecar.dialects.fitting import fit
-from sidecar.dialects.losses import added, changed, dropped, foreign
+from sidecar.dialects.losses import NOTE, added, changed, dropped, foreign
 from sidecar.dialects.media import data_url
 from sidecar.dialects.openai_responses_items import (
     DIALECT,
-    WRITTEN,
     call_item,
     given_back,
     minted,
@@ -66,7 +66,7 @@ _MODES: Mapping[ChoiceMode, str] = MappingProxyType(
 _FORMATS: Mapping[FormatKind, str] = MappingProxyType(
     {FormatKind.TEXT: "text", FormatKind.JSON: "json_object", FormatKind.SCHEMA: "json_schema"}
 )
-_NEUTRAL: Mapping[str, Any] = MappingProxyType({"truncation": "disabled", "background": False})
+_SAID_ELSEWHERE = frozenset({"include", "text", f"{NOTE}input", NOTE + ENCRYPTED})
 _TIERS = frozenset({"auto", "default", "flex", "scale", "priority"})
 _MIN_OUTPUT_TOKENS = 16
 _NO_ARGUMENTS: Mapping[str, Any] = MappingProxyType({"type": "object", "properties": {}})
@@ -103,19 +103,15 @@ def _own_fields(request: HubRequest) -> dict[str, Any]:
     """What is said at the top level in the dialect's own words."""
     fields = {"metadata": request.metadata, "service_tier": request.service_tier, "store": request.store}
     written = {name: value for name, value in fields.items() if value is not None}
-    for name, value in request.extra.items():
-        implied = name == "store" and value is True
-        if implied or name in ("input", "include", "text", ENCRYPTED) or (name == "tools" and value == WRITTEN):
-            continue
-        written[name] = _NEUTRAL[name] if name in _NEUTRAL and value == WRITTEN else value
-    return written
+    extra = {name: value for name, value in request.extra.items() if name not in _SAID_ELSEWHERE}
+    if extra.get("store") is True:  # it was not said
+        del extra["store"]
+    return written | given_back(extra)
 
 
 def _fit_to_rules(body: dict[str, Any], request: HubRequest, losses: list[Loss]) -> None:
     """What the dialect demands of requests that were not written in it."""
     body["store"] = request.store or False
-    if request.store is None:
-        added(losses, "store", "answers are kept unless it is false")
     if (request.max_tokens or _MIN_OUTPUT_TOKENS) < _MIN_OUTPUT_TOKENS:
         body["max_output_tokens"] = _MIN_OUTPUT_TOKENS
         added(losses, "max_tokens", f"at least {_MIN_OUTPUT_TOKENS} are demanded")
@@ -137,11 +133,11 @@ def _conversation(request: HubRequest, losses: list[Loss]) -> dict[str, Any]:
     said: dict[str, Any] = {}
     items: list[dict[str, Any]] = []
     for place, message in enumerate(request.messages):
-        if own and "instructions" in message.extra and isinstance(message.blocks[0], Text):
+        if own and f"{NOTE}instructions" in message.extra and isinstance(message.blocks[0], Text):
             said["instructions"] = message.blocks[0].text
         else:
             items += _Turn(message, f"messages[{place}]", losses, own=own).items()
-    text = items[0]["content"] if own and request.extra.get("input") == WRITTEN and len(items) == 1 else None
+    text = items[0]["content"] if own and f"{NOTE}input" in request.extra and len(items) == 1 else None
     said["input"] = items if text is None else text
     return said
 
@@ -173,7 +169,7 @@ class _Turn:
         if not message.blocks and self._own:
             yield self._wrapped([])
         # Beside texts and media, what nobody understands is a part of the message; alone it is an item.
-        holds_parts = "type" in message.extra or any(isinstance(block, Text | Media) for block in message.blocks)
+        holds_parts = f"{NOTE}type" in message.extra or any(isinstance(block, Text | Media) for block in message.blocks)
         places = enumerate(message.blocks)
         for is_part, run in groupby(places, lambda each: _is_part(each[1], among_parts=holds_parts)):
             blocks = [(block, f"{self._path}.content[{place}]") for place, block in run]
@@ -265,7 +261,7 @@ class _Turn:
             if self._own and "annotations" not in block.extra:
                 part.pop("annotations", None)
         else:
-            part = {"type": "input_text", "text": block.text, **(block.extra if self._own else {})}
+            part = {"type": "input_text", "text": block.text, **(given_back(block.extra) if self._own else {})}
             if block.logprobs:
                 part["logprobs"] = []
                 dropped(self._losses, f"{path}.logprobs", "only an assistant's text has likelihoods")
@@ -280,7 +276,7 @@ class _Turn:
             raise Untranslatable(f"{path}: the file {block.file_id} is in another provider's store")
         part = _MEDIA[block.kind](self, block, path)
         if self._own:
-            part |= block.extra
+            part |= given_back(block.extra)
         yield {**part, **self._cached(block.cache, path)}
 
     def image(self, block: Media, path: str) -> dict[str, Any]:
@@ -312,7 +308,7 @@ class _Turn:
         if block.name is not None:
             dropped(self._losses, f"{path}.name", "a sound has no name")
         audio = {"data": block.inline, "format": (block.mime or "").removeprefix("audio/")}
-        return {"type": "input_audio", "input_audio": {**audio, **block.extra.get("input_audio", {})}}
+        return {"type": "input_audio", "input_audio": audio}
 
     def _cached(self, mark: CacheMark | None, path: str) -> dict[str, Any]:
         if mark is not None and self._own and mark.ttl is None:
@@ -358,9 +354,7 @@ def _tools(request: HubRequest, losses: list[Loss]) -> dict[str, Any]:
     tools = [
         tool for place, each in enumerate(request.tools) for tool in _tool(each, f"tools[{place}]", losses, own=own)
     ]
-    if any(tool.strict is None and tool.builtin is None for tool in request.tools) and not own:
-        added(losses, "tools", "strict: false, for a tool is strict unless that is said")
-    return {"tools": tools} if tools or (own and request.extra.get("tools") == WRITTEN) else {}
+    return {"tools": tools} if tools else {}
 
 
 def _tool(tool: Tool, path: str, losses: list[Loss], *, own: bool) -> Iterator[dict[str, Any]]:
@@ -375,7 +369,7 @@ def _tool(tool: Tool, path: str, losses: list[Loss], *, own: bool) -> Iterator[d
     fields = {"description": tool.description, "parameters": tool.schema, "strict": tool.strict}
     written = {name: value for name, value in fields.items() if value is not None}
     if own:
-        yield {"type": "function", "name": tool.name, **written, **tool.extra}
+        yield {"type": "function", "name": tool.name, **written, **given_back(tool.extra)}
         return
     foreign(losses, tool.extra, path, DIALECT)
     if tool.schema is None:
@@ -398,7 +392,7 @@ def _tool_choice(request: HubRequest, losses: list[Loss]) -> dict[str, Any]:
     if choice.mode is not ChoiceMode.NAMED:
         return {"tool_choice": _MODES[choice.mode]}
     tools = [{"type": "function", "name": name} for name in choice.names]
-    if len(tools) == 1 and not (own and choice.extra.get("type") == WRITTEN):
+    if len(tools) == 1 and not (own and f"{NOTE}type" in choice.extra):
         return {"tool_choice": {**tools[0], **choice.extra} if own else tools[0]}
     return {"tool_choice": {"type": "allowed_tools", "mode": "required", "tools": tools}}
 
@@ -475,7 +469,7 @@ def _include(request: HubRequest, wire: Wire, losses: list[Loss]) -> dict[str, A
     others = request.extra.get("include") if own else None
     includes = list(others or ())
     reasons = request.reasoning is not None and request.reasoning.enabled is not False
-    if request.extra.get(ENCRYPTED) == WRITTEN if own else (reasons or wire.facts.reasoning) and _may(wire):
+    if NOTE + ENCRYPTED in request.extra if own else (reasons or wire.facts.reasoning) and _may(wire):
         includes.append(ENCRYPTED)
     if request.logprobs:
         if Quirk.REASONING_REFUSES_SAMPLING in wire.quirks and wire.facts.reasoning:

@@ -101,7 +101,8 @@ def merged(blocks: Iterable[Block]) -> dict[str, Any]:
         "logprobs": [each for text in texts for each in text.logprobs],
         "signatures": [text.signature for text in texts if text.signature],
         "text caches": [text.cache for text in texts if text.cache],
-        "thinking": [_thought(block) for block in of.get(Thinking, [])],
+        "thinking": _thoughts(of.get(Thinking, [])),
+        "redacted": [_thought(block) for block in of.get(Thinking, []) if block.redacted],
         "calls": [_call(block) for block in of.get(ToolUse, [])],
         "results": [_result(block) for block in of.get(ToolResult, [])],
         "media": [_medium(block) for block in of.get(Media, [])],
@@ -109,8 +110,18 @@ def merged(blocks: Iterable[Block]) -> dict[str, Any]:
     }
 
 
+def _thoughts(blocks: list[Thinking]) -> list[tuple[Any, ...]]:
+    """Neighbours that nobody signed are one."""
+    read = [block for block in blocks if not block.redacted]
+    joined: list[tuple[Any, ...]] = []
+    for signed, some in groupby(read, lambda block: block.signature is not None):
+        blocks = list(some)
+        joined += map(_thought, blocks if signed else [Thinking("".join(block.text for block in blocks))])
+    return joined
+
+
 def _thought(block: Thinking) -> tuple[Any, ...]:
-    return block.text, block.signature, block.signer if block.signature else None, block.redacted
+    return block.text, block.signature, block.signer if block.signature else None
 
 
 def _call(block: ToolUse) -> tuple[Any, ...]:
@@ -169,8 +180,11 @@ def asked(request: HubRequest) -> dict[str, Any]:
     """What of a request must survive being said in another way."""
     return {
         **{name: getattr(request, name) for name in _FIELDS},
+        "store": request.store or None,  # nobody keeps an answer unasked, but for Responses
         "turns": _turns(request),
-        "tools": [(tool.name, tool.description, tool.schema, tool.strict, tool.cache) for tool in request.tools],
+        "tools": [
+            (tool.name, tool.description, tool.schema, tool.strict or None, tool.cache) for tool in request.tools
+        ],
         "choice": request.tool_choice and (request.tool_choice.mode, request.tool_choice.names),
         "format": request.format and _format(request.format),
         "reasoning": _reasoning(request.reasoning or Reasoning()),
