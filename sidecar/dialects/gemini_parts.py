@@ -22,6 +22,7 @@ from typing import Any, assert_never
 
 import msgspec
 
+from sidecar.dialects.dialect import Untranslatable
 from sidecar.dialects.gemini_fields import items, obj, restored, string, wrong
 from sidecar.dialects.gemini_media import decode_file, decode_inline, encode_media
 from sidecar.dialects.losses import NOTE, changed, dropped, foreign
@@ -255,7 +256,11 @@ class Speech:
         self.skipped = False  # a call was given the value that stands for no signature
 
     def parts(self, block: Block, path: str) -> list[dict[str, Any]]:
-        """The parts that a block comes to, none when it cannot be said."""
+        """The parts that a block comes to, none when it cannot be said.
+
+        Raises:
+            Untranslatable: When a result has no call that it belongs to.
+        """
         match block:
             case Text():
                 return self._text(block, path)
@@ -331,8 +336,11 @@ class Speech:
 
     def call(self, block: ToolUse, path: str) -> dict[str, Any]:
         """A whole call."""
-        args = _object(block.arguments)
-        if args is None:
+        args = _object(block.arguments or "{}")
+        if args is None and block.arguments == "null":
+            changed(self._losses, f"{path}.arguments", "null is said as no arguments")
+            args = {}
+        elif args is None:
             changed(self._losses, f"{path}.arguments", "they are no JSON object, and are said as a text within one")
             args = {"arguments": block.arguments}
         part: dict[str, Any] = {"functionCall": {"id": block.id, "name": block.name, "args": args}}
@@ -361,6 +369,8 @@ class Speech:
                 media += self.parts(inner, at)
         if block.cache is not None:
             dropped(self._losses, f"{path}.cache_control", "Gemini caches prompts by itself")
+        if not self._own and not self._answers and block.id not in self._names:
+            raise Untranslatable(f'{path}: Gemini must be told the call that "{block.id}" answers, which is not there')
         name = block.name or self._names.get(block.id) or block.id
         result: dict[str, Any] = {"id": block.id, "name": name, "response": _response(texts, is_error=block.is_error)}
         part: dict[str, Any] = {"functionResponse": result}

@@ -420,6 +420,17 @@ def test_thoughts_of_others_are_dropped_and_its_own_are_sent() -> None:
     assert losses == ["messages[1].content[0] dropped", "messages[1].content[1] dropped"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "args", "lossy"),
+    [("", {}, False), ("null", {}, True), ("[1", {"arguments": "[1"}, True), ('{"a":1}', {"a": 1}, False)],
+)
+def test_arguments_are_an_object_whatever_they_were(arguments: str, args: dict[str, Any], *, lossy: bool) -> None:
+    call = Message(Role.ASSISTANT, (ToolUse("a", "f", arguments, signature="c2ln"),))
+    body, losses = said(asked(messages=(Message(Role.USER, (Text("Hi"),)), call)))
+    assert body["contents"][1]["parts"][0]["functionCall"]["args"] == args
+    assert bool(losses) is lossy
+
+
 def test_media_of_any_kind_and_what_their_type_is() -> None:
     body, losses = said(
         asked(
@@ -548,6 +559,8 @@ def test_a_system_message_alone_or_late_is_still_heard() -> None:
 def test_what_cannot_be_asked_at_all_is_not_asked() -> None:
     with pytest.raises(Untranslatable, match="3 answers"):
         said(asked(choices=3))
+    with pytest.raises(Untranslatable, match='"a" answers'):
+        said(asked(ToolResult("a", (Text("sun"),))))
     with pytest.raises(Untranslatable, match="nothing is left"):
         said(asked(Opaque(Dialect.ANTHROPIC_MESSAGES, {"type": "container"})))
 
