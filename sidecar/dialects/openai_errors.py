@@ -16,6 +16,7 @@ from sidecar.dialects.loose import MALFORMED, object_of, objects, read
 from sidecar.dialects.openai_kinds import ErrorFacts, kind_of, status_of
 from sidecar.dialects.retry_after import retry_after_s
 from sidecar.model.failures import POLICY, Failure, Kind, UpstreamError
+from sidecar.model.topology import Dialect
 
 __all__ = ["decode_failure", "encode_failure", "fault_event"]
 
@@ -124,12 +125,13 @@ def _wordless(status: int, headers: Mapping[str, str]) -> str:
 def encode_failure(failure: Failure, attempts: Sequence[Mapping[str, Any]] = ()) -> tuple[bytes, str]:
     """The body and content type of the error answer.
 
-    A provider's own words on a request that is at fault go to the client unchanged, those on its length
-    when nobody else was asked; any other failure is told in our words, with every attempt listed.
+    A provider's own words, in this dialect, on a request that is at fault go to the client unchanged, those
+    on its length when nobody else was asked; any other failure is told in our words, with every attempt listed.
     """
     told_by_one = failure.kind is Kind.CONTEXT_LENGTH and len(attempts) == 1
-    if failure.upstream is not None and (failure.kind is Kind.INVALID_REQUEST or told_by_one):
-        return failure.upstream.body, failure.upstream.content_type
+    own = failure.upstream if failure.upstream and failure.upstream.dialect is Dialect.OPENAI_CHAT else None
+    if own is not None and (failure.kind is Kind.INVALID_REQUEST or told_by_one):
+        return own.body, own.content_type
     return msgspec.json.encode({"error": _error(failure, attempts)}), "application/json"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from sidecar.dialects.dialect import Codec, Untranslatable
@@ -22,6 +22,7 @@ from tests.dialects.codecs import CODECS, answered, asked, keeps_grammar, read_s
 
 few = settings(
     max_examples=25,
+    phases=[Phase.generate],  # to shrink values of this size takes minutes
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
@@ -133,9 +134,7 @@ def test_what_changes_of_a_request_is_a_loss(own: Dialect, data: st.DataObject) 
     back = CODECS[own].decode_request(body, request.model, stream=request.stream)
     if not losses:
         assert asked(back) == asked(request)
-        assert not request.extra or request.dialect is own
-    if request.dialect is own:
-        assert request.extra.items() <= back.extra.items()
+        assert not request.extra
 
 
 @every
@@ -234,7 +233,7 @@ def test_no_answer_makes_a_decoder_raise(own: Dialect, data: st.DataObject) -> N
 
 @every
 @given(data=st.data())
-@settings(few, max_examples=100)
+@settings(few, max_examples=50)
 def test_a_request_that_is_wrong_is_told_so(own: Dialect, data: st.DataObject) -> None:
     fields = data.draw(values.OBJECTS | values.mutated(_body(own, data)))
     if not isinstance(fields, dict):

@@ -95,9 +95,13 @@ def _thinking() -> st.SearchStrategy[Thinking]:
     return unsigned | signed | redacted
 
 
+def _others(own: Dialect) -> st.SearchStrategy[Dialect]:
+    """What comes from the dialect itself is what it can say; of the others it can be anything."""
+    return st.sampled_from([dialect for dialect in Dialect if dialect is not own])
+
+
 def _foreign(own: Dialect) -> st.SearchStrategy[Opaque]:
-    others = [dialect for dialect in Dialect if dialect is not own]
-    return st.builds(Opaque, st.sampled_from(others), st.just({"type": "web_search_call", "id": "ws_1"}))
+    return st.builds(Opaque, _others(own), st.just({"type": "web_search_call", "id": "ws_1"}))
 
 
 USAGES = st.builds(
@@ -119,21 +123,22 @@ def plain_answers(draw: st.DrawFn, own: Dialect) -> HubResponse:
     return HubResponse(own, "id-1", "model-1", (*text, *calls), stop, usage=draw(USAGES), created_s=7)
 
 
+_STOPS = [each for each in StopReason if each is not StopReason.TOOL_USE]
+
+
 @st.composite
 def rich_answers(draw: st.DrawFn, own: Dialect) -> HubResponse:
     """Answers with whatever any dialect can give."""
     calls = draw(_calls(signed=True))
-    texts = st.builds(Text, TEXTS, st.booleans(), logprobs=LOGPROBS, signature=maybe(SIGNATURES))
+    refused = not calls and draw(st.booleans())
+    texts = st.builds(Text, TEXTS, st.just(refused), logprobs=LOGPROBS, signature=maybe(SIGNATURES))
     others = draw(st.lists(texts | _thinking() | _foreign(own) | IMAGES, max_size=3))
     blocks = draw(st.permutations([*others, *calls]))
-    stop = (
-        StopReason.TOOL_USE
-        if calls
-        else draw(st.sampled_from([each for each in StopReason if each is not StopReason.TOOL_USE]))
-    )
+    said_no = any(isinstance(block, Text) and block.refusal for block in others)
+    stop = StopReason.TOOL_USE if calls else StopReason.REFUSAL if said_no else draw(st.sampled_from(_STOPS))
     sequence = "END" if stop is StopReason.STOP_SEQUENCE else None
     usage = draw(maybe(USAGES))
-    return HubResponse(draw(SCHEMES), "id-1", "model-1", tuple(blocks), stop, None, sequence, usage, 7)
+    return HubResponse(draw(_others(own)), "id-1", "model-1", tuple(blocks), stop, None, sequence, usage, 7)
 
 
 @st.composite
@@ -235,7 +240,7 @@ def rich_requests(draw: st.DrawFn, own: Dialect) -> HubRequest:
     turns += draw(st.lists(st.builds(Message, st.just(Role.ASSISTANT), texts.map(_one)), max_size=1))
     scalars = draw(st.fixed_dictionaries({}, optional=_SCALARS))
     return HubRequest(
-        draw(SCHEMES),
+        draw(_others(own)),
         "model-1",
         tuple(turns),
         tools=tuple(tools),
