@@ -96,7 +96,7 @@ class Answer:
         "streams",
     )
 
-    def __init__(self, rooms: Rooms, call: Call, active: set[Answer]) -> None:
+    def __init__(self, rooms: Rooms, call: Call, active: set[Any]) -> None:
         self._rooms = rooms
         self._call = call
         self._recorder = Recorder(call, rooms.snapshot.generation, rooms.book, rooms.log, rooms.metrics)

@@ -22,6 +22,7 @@ import msgspec
 
 from sidecar.config import diff
 from sidecar.config.derive import balanced, with_chain, with_weight
+from sidecar.config.problems import hint
 from sidecar.dialects.openai_reading import ResponseNormalizer
 from sidecar.manager import conversation
 from sidecar.manager.answer import Answer, Rooms
@@ -29,13 +30,14 @@ from sidecar.manager.balancing import LoadBalancer
 from sidecar.manager.callbacks import BaseCallbackHandler
 from sidecar.manager.checks import Checks
 from sidecar.manager.overrides import Override, OverrideKind, Overrides, added, applied, carried
+from sidecar.manager.passage import Asked, Passage
 from sidecar.manager.pins import Pins
 from sidecar.manager.prober import Prober
 from sidecar.manager.standings import Standings
 from sidecar.manager.status import gauges, models, provider_status
 from sidecar.manager.strategy import FallbackStrategy
 from sidecar.model.chat import LLMResponse, LLMResponseChunk, Message
-from sidecar.model.errors import ProviderUnavailableError
+from sidecar.model.errors import ConfigurationError, ProviderUnavailableError
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.records import AttemptRecord
 from sidecar.model.request import Call
@@ -94,7 +96,7 @@ class LLMManager:
         self._standings = Standings(lambda: self.snapshot, self.book, self.set_weight)
         self.balancer = LoadBalancer(standings=self._standings)
         self._pins = Pins()
-        self.active: set[Answer] = set()
+        self.active: set[Answer | Passage] = set()
         self.overrides: Mapping[tuple[OverrideKind, str], Override] = {}
         self._budget_settings = BudgetSettings()
         self._budget = RetryBudget(self._budget_settings)
@@ -209,6 +211,22 @@ class LLMManager:
         if self.out_of_service is not None:
             raise ProviderUnavailableError(self.out_of_service)
         return Answer(self.rooms, call, self.active)
+
+    def pass_on(self, provider: str, asked: Asked) -> Passage:
+        """Begin one request that goes to a provider as it is; to be treated as an answer is.
+
+        Raises:
+            ConfigurationError: When there is no such provider.
+            ProviderUnavailableError: After `cleanup`.
+        """
+        self._check_open()
+        providers = self.snapshot.providers
+        if provider not in providers:
+            known = ", ".join(sorted(providers))
+            raise ConfigurationError(
+                f'there is no provider "{provider[:80]}"{hint(provider, providers)}; there is {known}'
+            )
+        return Passage(self.rooms, providers[provider], asked, self.active)
 
     async def chat(
         self, messages: Sequence[Message | Mapping[str, Any]], provider: str | None = None, **kwargs: Any

@@ -9,25 +9,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from time import monotonic
 from typing import cast
+from urllib.parse import unquote
 
 import msgspec
 from aiohttp import web
 from aiohttp.http import HttpVersion10
 
 from sidecar.manager import LLMManager
+from sidecar.manager.passage import Asked
 from sidecar.model.errors import LLMError
 from sidecar.model.failures import Failure
 from sidecar.server.array_wire import ArrayWire
 from sidecar.server.connection import Connection
 from sidecar.server.guard import Guard, Refusal
-from sidecar.server.intake import BodyTooLarge, MalformedBody, call_of, read_body, request_id_of
+from sidecar.server.intake import BodyTooLarge, MalformedBody, call_of, passed_body, read_body, request_id_of
 from sidecar.server.listings import LISTINGS, listed
 from sidecar.server.refusal import Refusals, refused
 from sidecar.server.sending import send
 from sidecar.server.surfaces import PLACES, Surface, dialect_of, surface
 from sidecar.server.wire import ResponseWire, wire_for
+from sidecar.upstream.passing import passable, request_headers
 
 __all__ = ["DataPlane"]
+
+_PASSED = "/providers/"
 
 
 class DataPlane:
@@ -53,6 +58,8 @@ class DataPlane:
             return await self._turn_away(request, wire, refusal)
         if request.version < HttpVersion10:
             return await self._refuse(request, wire, 400, "speak HTTP/1.1")
+        if path.startswith(_PASSED):
+            return await self._pass_on(request, wire, path, query)
         asked = surface(path, query)
         if asked is None:
             return await self._read_only(request, wire, path)
@@ -86,6 +93,31 @@ class DataPlane:
             return await send(answer, ArrayWire(wire) if asked.as_array else wire)
         finally:
             connection.answer_by = None
+
+    async def _pass_on(self, request: web.BaseRequest, wire: ResponseWire, path: str, query: str) -> web.StreamResponse:
+        """Hand a request to a provider as it is, below `/providers/NAME/`."""
+        name, _, rest = path.removeprefix(_PASSED).partition("/")
+        if not passable(rest):
+            return await self._refuse(request, wire, 400, "the path must stay below the provider's own")
+        kept = "&".join(pair for pair in query.split("&") if pair and not pair.startswith("key="))
+        request_id, client_request_id = request_id_of(request.headers)
+        limits = self._manager.snapshot.settings.limits
+        try:
+            asked = Asked(
+                request.method,
+                f"/{rest}?{kept}" if kept else f"/{rest}",
+                request_headers(request.headers.items()),
+                await passed_body(request, limits.body_idle_s),
+                request_id=request_id,
+                client_request_id=client_request_id,
+                peer_uid=_peer_uid(request),
+            )
+            passage = self._manager.pass_on(unquote(name), asked)
+        except (TimeoutError, MalformedBody):
+            return await self._refuse(request, wire, 400, "the body stalled, or is not valid HTTP")
+        except LLMError as error:
+            return await self._fail(request, wire, error.failure, close=not request.content.is_eof())
+        return await send(passage, wire)
 
     async def _read_only(self, request: web.BaseRequest, wire: ResponseWire, path: str) -> web.StreamResponse:
         """Model lists and health: answers that cost nothing and change nothing."""

@@ -31,6 +31,8 @@ _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _FOR_EVERYBODY = "/healthz"  # says only that the daemon turns
 _TOKEN_HEADERS = ("X-Api-Key", "X-Goog-Api-Key", "Api-Key")
 _BEARER = "bearer "
+_PASSED = "/providers/"
+_OF_FORMS = frozenset({"text/plain", "application/x-www-form-urlencoded"})
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -89,7 +91,7 @@ class Guard:
         if self._tokens and target != _FOR_EVERYBODY and not self._knows(headers, target):
             message = "a token of this listener is needed, as `Authorization: Bearer TOKEN` or as your SDK's API key"
             return Refusal(401, message, "invalid_api_key")
-        if method in _BODY_METHODS and not _is_json(headers.get("Content-Type", "")):
+        if method in _BODY_METHODS and not (_is_json(headers.get("Content-Type", "")) or _is_passed(target, headers)):
             found = headers.get("Content-Type")
             return Refusal(415, f"content-type must be application/json, not {found[:80] if found else 'missing'}")
         return None
@@ -115,6 +117,16 @@ class Guard:
             for token in self._tokens:
                 known |= hmac.compare_digest(digest, token)
         return known
+
+
+def _is_passed(target: str, headers: CIMultiDictProxy[str]) -> bool:
+    """Whether it goes to a provider as it is, where files are: those are no JSON, and a cancellation has no body.
+
+    A form of another site could send multipart, too; by its Origin it is known.
+    """
+    kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    bodiless = not kind and headers.get("Content-Length", "0") == "0" and "Transfer-Encoding" not in headers
+    return target.startswith(_PASSED) and (bodiless or (bool(kind) and kind not in _OF_FORMS))
 
 
 def _shown(headers: CIMultiDictProxy[str], target: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import os
 import re
+from collections.abc import AsyncIterator
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
@@ -23,13 +24,14 @@ from sidecar.model.failures import Failure, Kind
 from sidecar.model.request import Call, ClientLimits
 from sidecar.server.surfaces import Surface
 
-__all__ = ["BodyTooLarge", "MalformedBody", "call_of", "new_request_id", "read_body", "request_id_of"]
+__all__ = ["BodyTooLarge", "MalformedBody", "call_of", "new_request_id", "passed_body", "read_body", "request_id_of"]
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s)?")
 _COUNTED = re.compile(r"[0-9]{1,5}")
 _FORWARDED = ("User-Agent", "Idempotency-Key", "OpenAI-Beta", "Anthropic-Version", "Anthropic-Beta")
 _NO_LIMITS = ClientLimits()
+_WHOLE_BYTES = 1024 * 1024
 
 # Unique per process and cheap: a random prefix and a count, instead of randomness for each request.
 _PREFIX = "req_" + os.urandom(6).hex()
@@ -80,6 +82,29 @@ async def read_body(request: web.BaseRequest, max_bytes: int, idle_s: float) -> 
             pieces.append(piece)
     except (RequestPayloadError, PayloadEncodingError):
         raise MalformedBody from None
+
+
+async def passed_body(request: web.BaseRequest, idle_s: float) -> bytes | AsyncIterator[bytes]:
+    """The body of a request that is passed on: a small one whole, so that its length can be told; else as it comes.
+
+    Raises:
+        TimeoutError: When a small body stalls.
+        MalformedBody: When its chunks are none.
+    """
+    length = request.content_length
+    if not request.can_read_body or (length is not None and length <= _WHOLE_BYTES):
+        return await read_body(request, _WHOLE_BYTES, idle_s)
+    _invite(request)
+    return _pieces(request, idle_s)
+
+
+async def _pieces(request: web.BaseRequest, idle_s: float) -> AsyncIterator[bytes]:
+    while True:
+        async with asyncio.timeout(idle_s):
+            piece = await request.content.readany()
+        if not piece:
+            return
+        yield piece
 
 
 def _invite(request: web.BaseRequest) -> None:

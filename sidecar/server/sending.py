@@ -11,6 +11,7 @@ from time import monotonic
 from aiohttp import web
 
 from sidecar.manager.answer import Answer
+from sidecar.manager.passage import Passage
 from sidecar.server.wire import ResponseWire
 
 __all__ = ["send"]
@@ -18,7 +19,7 @@ __all__ = ["send"]
 _STILL_HERE = b": waiting for the first token\n\n"
 
 
-async def send(answer: Answer, wire: ResponseWire) -> web.StreamResponse:
+async def send(answer: Answer | Passage, wire: ResponseWire) -> web.StreamResponse:
     """Send the answer, and close it however that goes: a cancellation here is the client leaving."""
     sending = _Sending(answer, wire)
     gone = True
@@ -33,7 +34,7 @@ async def send(answer: Answer, wire: ResponseWire) -> web.StreamResponse:
 class _Sending:
     """One answer and its wire."""
 
-    def __init__(self, answer: Answer, wire: ResponseWire) -> None:
+    def __init__(self, answer: Answer | Passage, wire: ResponseWire) -> None:
         self._answer = answer
         self._wire = wire
         self._begun = False  # the head of a stream was sent

@@ -7,7 +7,7 @@ key, and the headers that its config names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from urllib.parse import quote
 
@@ -40,15 +40,16 @@ class Account:
 
     Args:
         provider: From the snapshot.
-        transport: To its origin; shared with other accounts there.
+        transport: To its origin; its alone.
         prefix: The path of its base URL, without a slash at the end.
     """
 
-    __slots__ = ("_paths", "_secrets", "_static", "_static_names", "provider", "transport")
+    __slots__ = ("_paths", "_secrets", "_static", "_static_names", "prefix", "provider", "transport")
 
     def __init__(self, provider: Provider, transport: Transport, prefix: str) -> None:
         self.provider = provider
         self.transport = transport
+        self.prefix = prefix
         self._paths = {operation: prefix + path for operation, path in provider.paths.items()}
         static = [("Content-Type", "application/json"), *_key_header(provider)]
         for name, value in provider.headers.items():
@@ -95,6 +96,17 @@ class Account:
                 headers.append((name, value))
         headers += [pair for pair in _ALWAYS.get(dialect, ()) if pair[0] not in {name.lower() for name, _ in headers}]
         return headers
+
+
+    def bare(self, client: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The headers of a request that is passed on as it is: what its body is, the client says.
+
+        Args:
+            client: Those of the client's that may go upstream; the provider's own of a name win.
+        """
+        own = [pair for pair in self._static if pair[0] != "Content-Type"]
+        names = {name.lower() for name, _ in own}
+        return [*own, ("Accept-Encoding", "identity"), *(pair for pair in client if pair[0].lower() not in names)]
 
 
 def _key_header(provider: Provider) -> list[tuple[str, str]]:

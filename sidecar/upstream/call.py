@@ -34,13 +34,13 @@ from sidecar.upstream.account import Account
 from sidecar.upstream.transport import Breach, Reply, TransportError, UpstreamRequest
 from sidecar.upstream.watchdog import Expired, Watchdog
 
-__all__ = ["MAX_ANSWER_BYTES", "Exchange"]
+__all__ = ["BREACHES", "MAX_ANSWER_BYTES", "Exchange"]
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _MAX_ERROR_BYTES = 64 * 1024
 _GRACE_S = 0.5  # for the usage chunk and `[DONE]` after a finish reason, and for the last chunk after `[DONE]`
 
-_BREACHES: Mapping[Breach, Kind] = MappingProxyType(
+BREACHES: Mapping[Breach, Kind] = MappingProxyType(
     {
         Breach.RESOLVE: Kind.UNREACHABLE,
         Breach.CONNECT: Kind.UNREACHABLE,
@@ -401,7 +401,7 @@ class Exchange:
         self.close()
 
     def _broken(self, error: TransportError) -> Failure:
-        kind = _BREACHES[error.breach]
+        kind = BREACHES[error.breach]
         if kind is Kind.TRUNCATED and self.status is not None and self.status >= 400:
             return self._decoded(self.status, b"")
         return Failure(kind, f"{self._account.provider.name}: {error}", self.status)

@@ -1,0 +1,194 @@
+"""`/providers/NAME/...`: whatever a provider has beside answers, as it is, with our key and none of the client's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import openai
+import pytest
+from aiohttp import ClientSession, web
+
+from tests.server.house import House, config, open_house
+
+PIECE = b"x" * 40_000
+
+
+class Upstream:
+    """A provider that keeps what it was sent and answers in its own ways."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[web.Request, bytes]] = []
+        self.left = asyncio.Event()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        self.seen.append((request, body))
+        if request.path.endswith("/files") and request.method == "POST":
+            return web.json_response(
+                _FILE, headers={"x-request-id": "up_1", "set-cookie": "a=b", "openai-version": "v"}
+            )
+        if request.path.endswith("/content"):
+            response = web.StreamResponse(headers={"content-type": "application/octet-stream"})
+            await response.prepare(request)
+            for _ in range(50):
+                await response.write(PIECE)
+            return response
+        if request.path.endswith("/cut"):
+            response = web.StreamResponse(headers={"content-type": "text/plain", "content-length": "100"})
+            await response.prepare(request)
+            await response.write(b"half")
+            assert request.transport is not None
+            request.transport.close()
+            return response
+        if request.path.endswith("/never"):
+            try:
+                await asyncio.sleep(60)
+            finally:
+                self.left.set()
+        return web.json_response({"error": {"message": "no such thing", "type": "invalid_request_error"}}, status=404)
+
+
+_FILE = {
+    "id": "file-1",
+    "object": "file",
+    "bytes": 5,
+    "created_at": 1,
+    "filename": "a.jsonl",
+    "purpose": "batch",
+    "status": "processed",
+}
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[tuple[Upstream, str]]:
+    own = Upstream()
+    app = web.Application(client_max_size=64 * 1024 * 1024)
+    app.router.add_route("*", "/{rest:.*}", own.answer)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield own, f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def passing(upstream: tuple[Upstream, str], wire: str) -> AsyncIterator[House]:
+    async with open_house(config(upstream[1], wire=wire)) as opened:
+        yield opened
+
+
+def base(house: House) -> str:
+    return f"http://localhost:{house.port}/providers/fake"
+
+
+async def test_the_sdk_uploads_a_file_and_reads_one(passing: House, upstream: tuple[Upstream, str]) -> None:
+    async with openai.AsyncOpenAI(base_url=base(passing), api_key="the-clients-own", max_retries=0) as client:
+        made = await client.files.create(file=("a.jsonl", b"{}\n{}\n"), purpose="batch")
+        assert made.id == "file-1"
+        content = await client.files.content("file-1")
+        assert content.content == PIECE * 50
+    request, body = upstream[0].seen[0]
+    assert request.path == "/v1/files"
+    assert request.headers["Authorization"] == "Bearer k-fake"
+    assert request.headers["Content-Type"].startswith("multipart/form-data; boundary=")
+    assert b'filename="a.jsonl"' in body
+    assert "the-clients-own" not in str(request.headers)
+    lines = await passing.wait_lines("attempt", 2)
+    assert [line["operation"] for line in lines] == ["pass_through"] * 2
+    assert [line["outcome"] for line in lines] == ["ok"] * 2
+    assert lines[0]["upstream_request_id"] == "up_1"
+    assert len(await passing.wait_lines("request", 2)) == 2
+
+
+async def test_headers_go_by_an_allow_list_and_a_key_in_the_query_stays_here(
+    passing: House, upstream: tuple[Upstream, str]
+) -> None:
+    async with ClientSession() as session:
+        sent = {
+            "Range": "bytes=0-9",
+            "Cookie": "a=b",
+            "X-Api-Key": "secret",
+            "X-Custom": "1",
+            "OpenAI-Beta": "assistants=v2",
+        }
+        asked = session.get(f"{base(passing)}/none?key=secret&limit=2&a=b%26c", headers=sent)
+        async with asked as reply:
+            assert reply.status == 404
+            assert (await reply.json())["error"]["message"] == "no such thing"
+            assert reply.headers["x-sidecar-target"] == "fake"
+    request, _ = upstream[0].seen[0]
+    assert request.raw_path == "/v1/none?limit=2&a=b%26c"
+    assert (request.headers["Range"], request.headers["OpenAI-Beta"]) == ("bytes=0-9", "assistants=v2")
+    assert not {"Cookie", "X-Api-Key", "X-Custom"} & set(request.headers)
+    (line,) = await passing.wait_lines("attempt")
+    assert (line["outcome"], line["status"], line["kind"]) == ("failed", 404, "invalid_request")
+
+
+async def test_a_large_body_is_streamed(passing: House, upstream: tuple[Upstream, str]) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield PIECE
+
+    async with ClientSession() as session:
+        kind = {"Content-Type": "application/octet-stream"}
+        async with session.post(f"{base(passing)}/files", data=pieces(), headers=kind) as reply:
+            assert reply.status == 200
+            assert "set-cookie" not in reply.headers
+            assert reply.headers["openai-version"] == "v"
+    assert upstream[0].seen[0][1] == PIECE * 100
+
+
+async def test_an_answer_that_breaks_is_not_ended_as_a_whole_one(passing: House) -> None:
+    async with ClientSession() as session, session.get(f"{base(passing)}/cut") as reply:
+        with pytest.raises(Exception, match="payload"):
+            await reply.read()
+    (line,) = await passing.wait_lines("attempt")
+    assert (line["outcome"], line["kind"]) == ("truncated", "truncated")
+
+
+async def test_a_client_that_leaves_ends_the_upload(passing: House, upstream: tuple[Upstream, str]) -> None:
+    async with ClientSession() as session:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3), session.get(f"{base(passing)}/never"):
+                pass
+    async with asyncio.timeout(5):
+        await upstream[0].left.wait()
+    (line,) = await passing.wait_lines("attempt")
+    assert (line["outcome"], line["kind"]) == ("cancelled", "client_gone")
+    assert not passing.manager.active
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/providers/fake/../../etc", "/providers/fake/%2e%2e/x", "/providers/fake/a/..%2f..", "/providers/fake/..%5cx"],
+)
+async def test_nobody_climbs_out_of_the_providers_path(
+    passing: House, upstream: tuple[Upstream, str], path: str
+) -> None:
+    reply = await passing.once("unix", f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    assert reply.status == 400
+    assert not upstream[0].seen
+
+
+async def test_a_provider_that_is_not_there_is_named(passing: House) -> None:
+    reply = await passing.once("unix", b"GET /providers/fakt/files HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert reply.status == 404
+    assert 'did you mean "fake"' in json.loads(reply.body)["error"]["message"]
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded"])
+async def test_a_form_is_not_passed_on(passing: House, upstream: tuple[Upstream, str], kind: str) -> None:
+    sent = {"Content-Type": kind}
+    async with ClientSession() as session, session.post(f"{base(passing)}/files", data=b"x", headers=sent) as reply:
+        assert reply.status == 415
+    assert not upstream[0].seen
+
+
+async def test_a_provider_that_cannot_be_reached_is_told_in_its_dialect(wire: str) -> None:
+    async with open_house(config("http://127.0.0.1:1/v1", wire=wire)) as house:
+        reply = await house.once("unix", b"GET /providers/fake/files HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert reply.status == 502
+        assert json.loads(reply.body)["error"]["kind"] == "unreachable"
