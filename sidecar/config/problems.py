@@ -16,6 +16,7 @@ from sidecar.model.errors import ConfigurationError
 __all__ = ["ConfigErrors", "ConfigProblem", "Place", "Problems", "child", "hint", "item", "nearest"]
 
 _SHOWN = 12  # of the known names, when none is near
+_MOST = 1000  # problems
 
 
 class Place(NamedTuple):
@@ -60,9 +61,17 @@ class Problems:
         self._found: list[ConfigProblem] = []
 
     def add(self, path: str, message: str, place: Place | None = None) -> None:
-        """Report a problem; without a place it is that of the path, or of the nearest key above it."""
+        """Report a problem; without a place it is that of the path, or of the nearest key above it.
+
+        Raises:
+            ConfigErrors: When there are so many that whoever reads them learns nothing more, and whoever
+                made them on purpose must not keep us busy.
+        """
         place = place or self._place(path)
         self._found.append(ConfigProblem(place.file, place.line, place.column, path, message))
+        if len(self._found) == _MOST:
+            self._found.append(ConfigProblem(place.file, place.line, place.column, "", "and more; mend these first"))
+            raise ConfigErrors(self._found)
 
     def within(self, path: str) -> bool:
         """Whether something inside the path was reported."""
