@@ -30,6 +30,7 @@ from sidecar.model.failures import Failure, Kind
 __all__ = ["StreamDecoder"]
 
 _NOTHING: tuple[Event, ...] = ()
+_MORE = "content_block_delta"
 
 # Where a delta has what it adds.
 _SAID: Mapping[str, str] = MappingProxyType(
@@ -117,6 +118,7 @@ class StreamDecoder:
         self._begun = False
         self._over = False
         self._blocks: dict[int, _Reading] = {}  # that are not stopped, or held back; the first is open
+        self._text: int | None = None  # the open block, if all that it is waiting for is text
         self._kinds: list[type[Block]] = []
         self._by_tool = False
         self._usage: dict[str, Any] = {}
@@ -134,6 +136,11 @@ class StreamDecoder:
         if self._over:
             return _NOTHING
         kind = value.get("type") or name
+        if kind == _MORE and self._text is not None and value.get("index") == self._text:
+            delta = value.get("delta")  # of the open text, as nearly every event
+            if isinstance(delta, dict) and delta.get("type") == "text_delta":
+                text = delta.get("text")
+                return (Delta(text),) if text and isinstance(text, str) else _NOTHING
         taker = _TAKERS.get(kind) if isinstance(kind, str) else None
         if "error" in (kind, name) or (taker is None and value.get("error")):
             return self._fault(decode_failure(200, {}, json_text(dict(value)).encode(), 0.0))
@@ -181,6 +188,8 @@ class StreamDecoder:
         self._kinds.append(block.kind)
         self._by_tool = self._by_tool or block.by_tool
         self._blocks[index] = block
+        if block.kind is Text and len(self._blocks) == 1:
+            self._text = index
         return self._said(index, block.start())
 
     def _block_delta(self, value: Mapping[str, Any]) -> Sequence[Event]:
@@ -207,6 +216,7 @@ class StreamDecoder:
         if block.stopped:
             return []
         block.stopped = True
+        self._text = None
         events = self._said(index, block.stop())
         while self._blocks:
             first = next(iter(self._blocks))
@@ -273,7 +283,7 @@ _TAKERS: Mapping[str, Callable[[StreamDecoder, Mapping[str, Any]], Sequence[Even
     {
         "message_start": StreamDecoder._message_start,
         "content_block_start": StreamDecoder._block_start,
-        "content_block_delta": StreamDecoder._block_delta,
+        _MORE: StreamDecoder._block_delta,
         "content_block_stop": StreamDecoder._block_stop,
         "message_delta": StreamDecoder._message_delta,
         "message_stop": StreamDecoder._message_stop,

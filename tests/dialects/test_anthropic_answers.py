@@ -269,7 +269,7 @@ def test_content_is_given_as_it_comes() -> None:
     assert decoder.take(None, begun())[0] == Start(OWN, "msg_1", "claude", extra={})
     first, delta, stop = text("Hi")
     assert decoder.take(None, first) == [BlockStart(Text(""))]
-    assert decoder.take(None, delta) == [Delta("Hi")]
+    assert list(decoder.take(None, delta)) == [Delta("Hi")]
     assert decoder.take(None, stop) == [BlockStop()]
     last = [event for value in ended(output_tokens=3) for event in decoder.take(None, value)]
     assert last == [Stop(StopReason.END, "end_turn", usage=Usage(None, 3))]
