@@ -44,6 +44,7 @@ from sidecar.model.topology import Dialect
 __all__ = ["StreamDecoder", "StreamEncoder"]
 
 _OWN = Dialect.GEMINI_GENERATE
+_TEXT: tuple[type[Block], Any] = (Text, None)
 _ANSWER = ("candidates", "promptFeedback", "usageMetadata", "responseId")
 
 
@@ -58,9 +59,8 @@ class StreamDecoder:
         self._calls = False
         self._word: str | None = None  # why it stopped
         self._refused: str | None = None  # why the prompt was refused
-        self._candidate: Mapping[str, Any] = {}  # the one that stopped
-        self._usage: dict[str, Any] = {}
-        self._extra: dict[str, Any] = {}
+        self._body: dict[str, Any] = {}  # the latest of every field
+        self._candidate: dict[str, Any] = {}  # the same of the first candidate
 
     def take(self, name: str | None, value: Mapping[str, Any]) -> Sequence[Event]:  # noqa: ARG002 - none is named
         """The events that one chunk comes to."""
@@ -80,24 +80,31 @@ class StreamDecoder:
                 return events
             events.append(self._start(value))
         candidate = next((one for one in objects(value.get("candidates")) if not one.get("index")), {})
-        usage = object_of(value.get("usageMetadata"))
-        self._usage = dict(usage) if decode_usage(usage) is not None else {**self._usage, **usage}
-        self._extra |= rest_of_answer(value) | rest_of_candidate(candidate, whole=False)
-        self._refused = blocked(value) or self._refused
+        self._remember(value, candidate)
         parts = object_of(candidate.get("content")).get("parts")
-        logprobs = decode_logprobs(candidate)
-        for part in parts if isinstance(parts, list) else []:
+        logprobs = decode_logprobs(candidate) if "logprobsResult" in candidate else ()
+        for part in parts if isinstance(parts, list) else ():
             found = self._part(part, logprobs)
-            if found and isinstance(found[-1], Delta) and found[-1].logprobs:
+            if logprobs and found and isinstance(found[-1], Delta) and found[-1].logprobs:
                 logprobs = ()
             events += found
-        word = finish_of(candidate)
-        if word is not None:
-            self._word, self._candidate = word, candidate
+        if "finishReason" in candidate and (word := finish_of(candidate)) is not None:
+            self._word = word
             stop = stop_of(word, candidate, calls=self._calls)
             if isinstance(stop, Failure):
                 events += self._fault(stop)
         return events
+
+    def _remember(self, value: Mapping[str, Any], candidate: Mapping[str, Any]) -> None:
+        """Keep what counts at the end; of tokens the last that were told, for they are told in full."""
+        before = object_of(self._body.get("usageMetadata"))
+        self._body |= value
+        self._candidate |= candidate
+        if "promptFeedback" in value:
+            self._refused = blocked(value) or self._refused
+        usage = object_of(value.get("usageMetadata"))
+        if before and "totalTokenCount" not in usage and decode_usage(usage) is None:
+            self._body["usageMetadata"] = {**before, **usage}
 
     def _start(self, value: Mapping[str, Any]) -> Start:
         self._started = True
@@ -107,11 +114,15 @@ class StreamDecoder:
         return Start(_OWN, id_, text_of(value.get("modelVersion")), created_s(value), usage)
 
     def _part(self, part: Any, logprobs: tuple[Logprob, ...]) -> list[Event]:
+        if self._open == _TEXT and not logprobs and isinstance(part, dict) and len(part) == 1 and part.get("text"):
+            text = part["text"]  # as nearly every part of nearly every stream
+            if isinstance(text, str):
+                return [Delta(text)]
         block = lenient_block(part, self._ids)
         if block is None:
             return []
         if isinstance(block, Text):
-            return self._more(block, (Text, None), logprobs)
+            return self._more(block, _TEXT, logprobs)
         if isinstance(block, Thinking):
             mark = thought_mark(part) or {}
             return self._more(block, (Thinking, mark.get("block")), ())
@@ -166,15 +177,11 @@ class StreamDecoder:
         stop = stop_of(self._word, self._candidate, calls=self._calls)
         reason = StopReason.REFUSAL if self._word is None and self._refused else stop
         assert not isinstance(reason, Failure)
-        return [*self._close(), Stop(reason, word, None, decode_usage(self._usage), self._whole_extra())]
-
-    def _whole_extra(self) -> dict[str, Any]:
-        extra = dict(self._extra)
-        if self._usage:
-            extra[f"{NOTE}usageMetadata"] = self._usage
+        extra = rest_of_answer(self._body) | rest_of_candidate(self._candidate, whole=False)
         if self._word is None and self._refused:
             extra[f"{NOTE}candidates"] = None
-        return extra
+        usage = decode_usage(self._body.get("usageMetadata"))
+        return [*self._close(), Stop(reason, word, None, usage, extra)]
 
     def _fault(self, failure: Failure) -> list[Event]:
         self._over = True

@@ -72,6 +72,17 @@ def test_text_grows_and_the_end_of_the_bytes_ends_the_answer() -> None:
     assert (stop.reason, stop.native, stop.usage) == (StopReason.END, "STOP", Usage(5, 3, None, None, 1))
 
 
+def test_tokens_are_the_last_that_were_told() -> None:
+    whole = {"promptTokenCount": 9, "candidatesTokenCount": 21, "totalTokenCount": 30}
+    spoilt: list[Any] = [{"trafficType": "ON_DEMAND"}, 5, [1], {}]
+    for usage in spoilt:
+        events = read(chunk({"text": "a"}, usage=whole), chunk({"text": "b"}, usage=usage, finishReason="STOP"))
+        assert _response(events).usage == Usage(9, 21), usage
+    last = {"promptTokenCount": 87, "thoughtsTokenCount": 78, "totalTokenCount": 165}
+    events = read(chunk({"text": "a"}, usage=whole), chunk({"text": "b"}, usage=last, finishReason="STOP"))
+    assert _response(events).usage == Usage(87, 78, None, None, 78)
+
+
 def test_a_signature_closes_its_block() -> None:
     events = read(
         chunk({"text": "a"}),
