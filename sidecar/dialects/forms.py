@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from sidecar.dialects.anthropic_thoughts import without_foreign_thoughts
 from sidecar.dialects.body import splice, spoken
 from sidecar.dialects.dialect import Encoder
 from sidecar.dialects.fitting import fit
@@ -122,6 +123,10 @@ def _spliced(peek: Peek, endpoint: Operation, wire: Wire, params: Params, losses
         fields = dict(peek.fields)
         fit(fields, endpoint, wire, losses)
         peek = msgspec.structs.replace(peek, fields=fields)
+    messages = peek.fields.get("messages") if endpoint is Operation.MESSAGES else None
+    kept = None if messages is None else without_foreign_thoughts(bytes(messages), wire.model, losses)
+    if kept is not None:
+        peek = msgspec.structs.replace(peek, fields={**peek.fields, "messages": msgspec.Raw(kept)})
     return splice(peek, wire.model, params, operation=endpoint, add_usage=usage)
 
 

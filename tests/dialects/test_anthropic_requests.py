@@ -9,7 +9,9 @@ import pytest
 
 from sidecar.dialects import anthropic_messages as dialect
 from sidecar.dialects.anthropic_thoughts import without_foreign_thoughts
+from sidecar.dialects.body import peek
 from sidecar.dialects.dialect import Codec
+from sidecar.dialects.forms import form_of
 from sidecar.model.blocks import (
     CacheMark,
     Media,
@@ -33,7 +35,8 @@ from sidecar.model.hub import (
     ToolChoice,
     Wire,
 )
-from sidecar.model.topology import Dialect
+from sidecar.model.request import Call
+from sidecar.model.topology import Dialect, Operation, Params
 
 codec: Codec = dialect
 OWN = Dialect.ANTHROPIC_MESSAGES
@@ -256,6 +259,19 @@ def test_thoughts_of_others_do_not_pass() -> None:
     imitation = without_foreign_thoughts(messages, "deepseek-chat", losses)
     assert imitation is not None
     assert b'"b"' in imitation
+
+
+def test_a_turn_that_another_vendor_answered_does_not_spoil_the_next() -> None:
+    operation = Operation.MESSAGES
+    thought = b'{"type":"thinking","thinking":"a","signature":"openai-responses:xyz"},'
+    body = (
+        b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":['
+        + thought
+        + b'{"type":"text","text":"Hello"}]},{"role":"user","content":"And?"}]}'
+    )
+    form = form_of(Call(operation, OWN, peek(body, operation), "r"), operation, Wire(NEW), Params())
+    assert form.body == body.replace(thought, b"").replace(b'"m"', b'"claude-opus-4-8"')
+    assert [loss.path for loss in form.losses] == ["messages[1].content[0]"]
 
 
 @pytest.mark.parametrize("messages", [b"[]", b'{"thinking":"signature":""', b'[{"thinking":{"signature":""}}]', b"1"])
