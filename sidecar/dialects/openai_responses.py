@@ -5,7 +5,8 @@ Knows what a request is pinned by, its errors, and where the rest is:
 `openai_responses_items`    what requests and answers share: thoughts, calls, texts
 `openai_responses_reading`  requests, read          `openai_responses_writing`  written
 `openai_responses_answer`   answers, read           `openai_responses_events`   written, whole and streamed
-`openai_responses_stream`   streams, read           `openai_responses_pins`     what ties a request to a provider
+`openai_responses_stream`   streams, read           `openai_responses_options`  tools, form, thinking, written
+`openai_responses_pins`     what ties a request to a provider
 
 An error has the shape that it has in chat. In a stream the documentation has code and message in the event
 itself; the SDK raises only on an `error` beside them, which the service sends: both are there.

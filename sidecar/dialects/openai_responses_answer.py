@@ -140,10 +140,10 @@ def usage_written(usage: Usage | None) -> dict[str, Any] | None:
     if usage is None:
         return None
     given, made = usage.input_tokens or 0, usage.output_tokens or 0
-    written = {} if usage.cache_write_tokens is None else {"cache_write_tokens": usage.cache_write_tokens}
+    cached = {"cached_tokens": usage.cache_read_tokens or 0, "cache_write_tokens": usage.cache_write_tokens or 0}
     return {
         "input_tokens": given,
-        "input_tokens_details": {"cached_tokens": usage.cache_read_tokens or 0, **written},
+        "input_tokens_details": cached,
         "output_tokens": made,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens or 0},
         "total_tokens": given + made,

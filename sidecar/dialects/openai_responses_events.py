@@ -187,7 +187,7 @@ class _Writer:
             "object": "response",
             "created_at": 0 if created_s is None else created_s,
             "model": self._start.model,
-            **(echo or _UNASKED),
+            **(echo or self._echo(self._start.extra) or _UNASKED),
             **said,
             "output": list(output),
         }
@@ -202,6 +202,7 @@ class _Writer:
         self._open = block
         self._deltas.clear()
         self._spoken = False
+        said = self._close_message() if _is_item(block) else []
         match block:
             case Text():
                 return [*self._begin_text(block), *self._first(block.text)]
@@ -209,13 +210,12 @@ class _Writer:
                 item: _Json = {"id": self._thinking_id(block), "type": "reasoning", "summary": []}
                 if signer := signed_by(block):
                     item["encrypted_content"] = signer  # the rest comes when it is done
-                return [*self._close_message(), self._added(item), *self._first(block.text)]
+                return [*said, self._added(item), *self._first(block.text)]
             case ToolUse():
                 call = {**call_item(block, own=False), "id": self._id(block, "fc"), "status": "in_progress"}
-                begun = [*self._close_message(), self._added({**call, "arguments": ""})]
-                return [*begun, *self._first(block.arguments)]
+                return [*said, self._added({**call, "arguments": ""}), *self._first(block.arguments)]
             case Media() | Opaque() | ToolResult():
-                return []  # told when it is known to be whole
+                return said  # the rest is told at its end
             case _:
                 assert_never(block)
 
@@ -322,7 +322,7 @@ class _Writer:
         return self._whole({**said, **given_back(block.extra)} if self._own else said)
 
     def _whole(self, item: _Json) -> list[_Json]:
-        return [*self._close_message(), self._added(item), self._done(item)]
+        return [self._added(item), self._done(item)]
 
     def _close_message(self) -> list[_Json]:
         """A message ends when something else begins."""
@@ -404,5 +404,12 @@ def _refuses(blocks: Iterable[Block]) -> bool:
     return stop_of({"status": "completed"}, some)[0] is StopReason.REFUSAL
 
 
-def _is_picture(block: Media) -> bool:
-    return block.kind is MediaKind.IMAGE and block.inline is not None
+def _is_picture(block: Block) -> bool:
+    return isinstance(block, Media) and block.kind is MediaKind.IMAGE and block.inline is not None
+
+
+def _is_item(block: Block) -> bool:
+    """Whether it is told as an item of its own."""
+    if isinstance(block, Opaque):
+        return block.dialect is DIALECT
+    return isinstance(block, Thinking | ToolUse) or _is_picture(block)

@@ -15,29 +15,29 @@ __all__ = ["pin_id", "pinned"]
 
 _FIELDS: Mapping[str, str] = MappingProxyType(
     {
-        "previous_response_id": "goes on from an answer that its provider keeps",
-        "conversation": "belongs to a conversation that its provider keeps",
-        "background": "is worked off later, by the provider that took it",
-        "prompt": "uses a template that its provider keeps",
+        "previous_response_id": "an answer that its provider keeps",
+        "conversation": "which its provider keeps",
+        "background": "work that its provider does later",
+        "prompt": "a template that its provider keeps",
     }
 )
 
 
 def pinned(fields: Mapping[str, Any]) -> str | None:
-    """Why no other provider can answer; None when any can.
+    """What of a request only one provider can answer, in words; None when any can.
 
     Args:
         fields: The body.
     """
     for name, reason in _FIELDS.items():
         if fields.get(name):
-            return f"{name}: {reason}"
+            return f"{name}, {reason}"
     for place, item in enumerate(objects(fields.get("input"))):
         if item.get("type") == "item_reference" or (item.keys() <= {"type", "id"} and "id" in item):
-            return f"input[{place}]: refers to an item that its provider keeps"
+            return f"input[{place}], a reference to an item that its provider keeps"
         for part in (*objects(item.get("content")), *objects(item.get("output"))):
             if part.get("file_id"):
-                return f"input[{place}]: uses a file that its provider keeps"
+                return f"input[{place}] with a file that its provider keeps"
     return None
 
 

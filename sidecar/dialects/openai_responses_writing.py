@@ -1,24 +1,22 @@
 """What a target is asked: turns become items, and whatever cannot be said is noted.
 
-What is elsewhere a default is said: `store: false`, for a dialect that keeps nothing, with the thoughts
-encrypted in the answer; `strict: false`, for a tool whose schema would else be changed to a strict one.
-Thoughts of other vendors are left out, for their signatures mean nothing here.
+What is elsewhere a default is said: `store: false`, for a dialect that keeps nothing. Thoughts of other
+vendors are left out, for their signatures mean nothing here.
 
-Sources (read 2026-11): platform.openai.com/docs/api-reference/responses/create; of tools that are not
-strict, docs/guides/function-calling.
+Source: platform.openai.com/docs/api-reference/responses/create (read 2026-11).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from itertools import groupby
 from types import MappingProxyType
 from typing import Any, assert_never
 
 from sidecar.dialects.dialect import Untranslatable
-from sidecar.dialects.efforts import effort_of
 from sidecar.dialects.fitting import fit
-from sidecar.dialects.losses import NOTE, added, changed, dropped, foreign
+from sidecar.dialects.losses import NOTE, added, dropped, foreign
 from sidecar.dialects.media import data_url
 from sidecar.dialects.openai_responses_items import (
     DIALECT,
@@ -28,7 +26,8 @@ from sidecar.dialects.openai_responses_items import (
     output_part,
     thinking_item,
 )
-from sidecar.dialects.openai_responses_reading import BREAKPOINT, ENCRYPTED, LOGPROBS
+from sidecar.dialects.openai_responses_options import options
+from sidecar.dialects.openai_responses_reading import BREAKPOINT, ENCRYPTED
 from sidecar.model.blocks import (
     Block,
     CacheMark,
@@ -42,8 +41,8 @@ from sidecar.model.blocks import (
     ToolResult,
     ToolUse,
 )
-from sidecar.model.hub import ChoiceMode, FormatKind, HubRequest, Loss, OutputFormat, Reasoning, Tool, Wire
-from sidecar.model.topology import Operation, Quirk
+from sidecar.model.hub import HubRequest, Loss, Wire
+from sidecar.model.topology import Operation
 
 __all__ = ["UNSAID", "encode_request"]
 
@@ -60,16 +59,10 @@ _SAID: Mapping[str, str] = MappingProxyType(
         "user": "user",
     }
 )
-_MODES: Mapping[ChoiceMode, str] = MappingProxyType(
-    {ChoiceMode.AUTO: "auto", ChoiceMode.ANY: "required", ChoiceMode.NONE: "none"}
-)
-_FORMATS: Mapping[FormatKind, str] = MappingProxyType(
-    {FormatKind.TEXT: "text", FormatKind.JSON: "json_object", FormatKind.SCHEMA: "json_schema"}
-)
 _SAID_ELSEWHERE = frozenset({"include", "text", f"{NOTE}input", NOTE + ENCRYPTED})
 _TIERS = frozenset({"auto", "default", "flex", "scale", "priority"})
 _MIN_OUTPUT_TOKENS = 16
-_NO_ARGUMENTS: Mapping[str, Any] = MappingProxyType({"type": "object", "properties": {}})
+_MAX_CALL_ID_CHARS = 64
 _FILE_NAMES: Mapping[str, str] = MappingProxyType({"application/pdf": "file.pdf", "text/plain": "file.txt"})
 _SCHEMES = ("http://", "https://")
 
@@ -86,8 +79,7 @@ def encode_request(request: HubRequest, wire: Wire, losses: list[Loss]) -> dict[
     for name in UNSAID:
         if getattr(request, name) not in (None, ()):
             dropped(losses, name, f"{DIALECT.value} has no such field")
-    body |= _tools(request, losses) | _tool_choice(request, losses)
-    body |= _text(request, losses) | _reasoning(request, wire, losses) | _include(request, wire, losses)
+    body |= options(request, wire, losses)
     if request.stream:
         body["stream"] = True
     if own:
@@ -137,6 +129,8 @@ def _conversation(request: HubRequest, losses: list[Loss]) -> dict[str, Any]:
             said["instructions"] = message.blocks[0].text
         else:
             items += _Turn(message, f"messages[{place}]", losses, own=own).items()
+    if request.messages and not items and not said:
+        raise Untranslatable(f"nothing is left of the conversation that {DIALECT.value} could say")
     text = items[0]["content"] if own and f"{NOTE}input" in request.extra and len(items) == 1 else None
     said["input"] = items if text is None else text
     return said
@@ -208,7 +202,7 @@ class _Turn:
             case ToolUse():
                 self._note_marks(block.cache, block.signature, path)
                 self._foreign(block.extra, path)
-                yield call_item(block, own=self._own)
+                yield {**call_item(block, own=self._own), "call_id": _call_id(block.id)}
             case ToolResult():
                 yield self._result(block, path)
             case Opaque(dialect, raw):
@@ -226,7 +220,7 @@ class _Turn:
         self._foreign(block.extra, path)
         if block.is_error:
             dropped(self._losses, f"{path}.is_error", f"{DIALECT.value} does not tell that a tool failed")
-        item: dict[str, Any] = {"type": "function_call_output", "call_id": block.id}
+        item: dict[str, Any] = {"type": "function_call_output", "call_id": _call_id(block.id)}
         inner = [(each, f"{path}.content[{place}]") for place, each in enumerate(block.blocks)]
         parts = [part for each, where in inner for part in self._part(each, where, of_result=True)]
         texts = [part["text"] for part in parts if set(part) == {"type", "text"}]
@@ -327,6 +321,13 @@ class _Turn:
             foreign(self._losses, extra, path, DIALECT)
 
 
+def _call_id(id_: str) -> str:
+    """The id, shortened to what is taken; some put more into it than a name."""
+    if len(id_) <= _MAX_CALL_ID_CHARS:
+        return id_
+    return f"call_{sha256(id_.encode('utf-8', 'replace')).hexdigest()[:32]}"
+
+
 _PLAIN_PART = frozenset({"type", "text", "annotations"})
 _MEDIA = MappingProxyType({MediaKind.IMAGE: _Turn.image, MediaKind.DOCUMENT: _Turn.file, MediaKind.AUDIO: _Turn.audio})
 
@@ -344,144 +345,3 @@ def _refused(block: Media, *, own: bool, spoken: bool) -> str | None:
     if not own and block.url is not None and not block.url.startswith(_SCHEMES):
         return "only http and https are fetched"
     return None
-
-
-# -- tools, format, thinking
-
-
-def _tools(request: HubRequest, losses: list[Loss]) -> dict[str, Any]:
-    own = request.dialect is DIALECT
-    tools = [
-        tool for place, each in enumerate(request.tools) for tool in _tool(each, f"tools[{place}]", losses, own=own)
-    ]
-    return {"tools": tools} if tools else {}
-
-
-def _tool(tool: Tool, path: str, losses: list[Loss], *, own: bool) -> Iterator[dict[str, Any]]:
-    if tool.builtin is not None:
-        if own:
-            yield dict(tool.builtin)
-        else:
-            dropped(losses, path, f"{tool.name} is a tool that only its own vendor has")
-        return
-    if tool.cache is not None:
-        dropped(losses, f"{path}.cache_control", f"{DIALECT.value} caches by itself")
-    fields = {"description": tool.description, "parameters": tool.schema, "strict": tool.strict}
-    written = {name: value for name, value in fields.items() if value is not None}
-    if own:
-        yield {"type": "function", "name": tool.name, **written, **given_back(tool.extra)}
-        return
-    foreign(losses, tool.extra, path, DIALECT)
-    if tool.schema is None:
-        added(losses, f"{path}.parameters", "a schema is demanded")
-    yield {"type": "function", "name": tool.name, "parameters": dict(_NO_ARGUMENTS), "strict": False, **written}
-
-
-def _tool_choice(request: HubRequest, losses: list[Loss]) -> dict[str, Any]:
-    choice = request.tool_choice
-    if choice is None:
-        return {}
-    own = request.dialect is DIALECT
-    if own and "tool_choice" in choice.extra:
-        return {"tool_choice": choice.extra["tool_choice"]}
-    if not own:
-        foreign(losses, choice.extra, "tool_choice", DIALECT)
-        if all(tool.builtin is not None for tool in request.tools):
-            dropped(losses, "tool_choice", "there is no tool left to choose")
-            return {}
-    if choice.mode is not ChoiceMode.NAMED:
-        return {"tool_choice": _MODES[choice.mode]}
-    tools = [{"type": "function", "name": name} for name in choice.names]
-    if len(tools) == 1 and not (own and f"{NOTE}type" in choice.extra):
-        return {"tool_choice": {**tools[0], **choice.extra} if own else tools[0]}
-    return {"tool_choice": {"type": "allowed_tools", "mode": "required", "tools": tools}}
-
-
-def _text(request: HubRequest, losses: list[Loss]) -> dict[str, Any]:
-    own = request.dialect is DIALECT
-    said = {}
-    if request.format is not None:
-        said["format"] = _format(request.format, losses, own=own)
-    if own and "text" in request.extra:
-        rest = request.extra["text"]
-        return {"text": rest if rest is None else {**said, **rest}}
-    return {"text": said} if said else {}
-
-
-def _format(format_: OutputFormat, losses: list[Loss], *, own: bool) -> dict[str, Any]:
-    said: dict[str, Any] = {"type": _FORMATS[format_.kind]}
-    if not own:
-        foreign(losses, format_.extra, "format", DIALECT)
-    if format_.kind is FormatKind.SCHEMA:
-        fields = {"name": format_.name, "description": format_.description, "strict": format_.strict}
-        said |= {name: value for name, value in fields.items() if value is not None}
-        said["schema"] = format_.schema or {}
-        if format_.name is None:
-            said["name"] = "answer"
-            added(losses, "format.name", "a name is demanded")
-    return {**said, **format_.extra} if own else said
-
-
-def _reasoning(request: HubRequest, wire: Wire, losses: list[Loss]) -> dict[str, Any]:
-    asked = request.reasoning
-    if asked is None:
-        return {}
-    own = request.dialect is DIALECT
-    if wire.facts.reasoning is False and not own:
-        if asked.enabled is not False:
-            dropped(losses, "reasoning", f"{wire.model} does not reason")
-        return {}
-    said: dict[str, Any] = {}
-    effort = _effort(asked, wire, losses)
-    if effort is not None:
-        said["effort"] = effort
-    if asked.summary is not None or asked.shown:
-        said["summary"] = asked.summary or "auto"
-    if own:
-        return {"reasoning": {**said, **asked.extra}}
-    foreign(losses, asked.extra, "reasoning", DIALECT)
-    return {"reasoning": said} if said else {}
-
-
-def _effort(asked: Reasoning, wire: Wire, losses: list[Loss]) -> str | None:
-    if asked.effort is not None:
-        if asked.budget_tokens is not None:
-            dropped(losses, "reasoning.budget_tokens", f"{DIALECT.value} knows only efforts")
-        return asked.effort
-    if asked.enabled is False:
-        # Not every model that reasons knows "none", but each knows "low".
-        effort = "low" if wire.facts.reasoning else None
-        changed(
-            losses, "reasoning", f"said as {effort}" if effort else "left to the model, which may not reason at all"
-        )
-        return effort
-    if asked.budget_tokens is not None:
-        effort = effort_of(asked.budget_tokens)
-        changed(losses, "reasoning.budget_tokens", f"said as effort {effort}")
-        return effort
-    if asked.adaptive or asked.enabled:
-        changed(losses, "reasoning", "left to the model, which decides by itself")
-    return None
-
-
-def _include(request: HubRequest, wire: Wire, losses: list[Loss]) -> dict[str, Any]:
-    own = request.dialect is DIALECT
-    others = request.extra.get("include") if own else None
-    includes = list(others or ())
-    reasons = request.reasoning is not None and request.reasoning.enabled is not False
-    if NOTE + ENCRYPTED in request.extra if own else (reasons or wire.facts.reasoning) and _may(wire):
-        includes.append(ENCRYPTED)
-    if request.logprobs:
-        if Quirk.REASONING_REFUSES_SAMPLING in wire.quirks and wire.facts.reasoning:
-            dropped(losses, "logprobs", f"{wire.model} reasons and gives no logprobs")
-        else:
-            includes.append(LOGPROBS)
-    elif request.logprobs is False:
-        dropped(losses, "logprobs", "there are none unless they are asked for")
-    if includes:
-        return {"include": includes}
-    return {"include": others} if own and "include" in request.extra else {}
-
-
-def _may(wire: Wire) -> bool:
-    return wire.facts.reasoning is not False
