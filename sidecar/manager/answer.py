@@ -77,6 +77,7 @@ class Answer:
         "_active",
         "_call",
         "_closed",
+        "_command",
         "_continuation",
         "_delivered",
         "_engine",
@@ -101,6 +102,7 @@ class Answer:
         self._call = call
         self._recorder = Recorder(call, rooms.snapshot.generation, rooms.book, rooms.log, rooms.metrics)
         self._engine: Generator[Command, Event, None] | None = None
+        self._command: Command | None = None  # to be acted upon by `open`
         self._exchange: Exchange | None = None
         self._try: Try | None = None
         self._route: Route | None = None
@@ -160,26 +162,89 @@ class Answer:
         """The head of a stream must be sent before anything is known of its answer."""
         self.status = 200
         self.headers = reply_headers(
-            self._call.request_id, _EVENT_STREAM, (), generation=self._rooms.snapshot.generation
+            self._call.request_id, _EVENT_STREAM, "", generation=self._rooms.snapshot.generation
         )
 
     async def open(self) -> None:
         """Try targets until there is something to send. When it is cancelled, call `close` as always."""
+        command = self._begun() if self._engine is None else self._command
+        while command is not None:
+            command = await self._act(command)
+
+    def _begun(self) -> Command | None:
+        """The engine's first command, if the request has a route."""
         rooms, route = self._rooms, self._route
         if route is None:
             self._tell(self._unroutable)
-            return
-        self.record.route = route.name
+            return None
+        self._recorder.request.route = route.name
         operation = self._call.operation
         if operation in ESTIMATES and all(endpoint(each.provider, operation) is None for each in route.targets):
             self._estimate()
-            return
+            return None
         self._engine = failover(
             route, self._call, rooms.book, rooms.balances, rooms.budget, now=monotonic(), rng=rooms.rng
         )
-        command: Command | None = next(self._engine)
-        while command is not None:
-            command = await self._act(command)
+        return next(self._engine)
+
+    # Without waiting: what is ordinary. Of all else these say that `open` or `read` must find out, which go on
+    # from here.
+
+    @property
+    def due(self) -> float:
+        """When whoever listens must go over to waiting, though nothing has come."""
+        return self._exchange.due if self._exchange is not None else 0.0
+
+    def launch(self, listener: Callable[[], None]) -> bool | None:
+        """As `open`: True when there is something to send, None when it must be waited for with `open`.
+
+        False: the listener will be called; ask `opened` then.
+        """
+        command = self._command = self._begun()
+        if command is None:
+            return True
+        if type(command) is not Try or command.hedge_after_s is not None:
+            return None
+        if self._call.peek.stream and self.keepalive_s is not None:
+            return None
+        exchange = self._exchange_for(command)
+        if not exchange.launch(listener):
+            return None
+        if command.skipped:
+            self._recorder.skipped(command.skipped)
+        self._exchange, self._try = exchange, command
+        return False
+
+    def opened(self) -> bool | None:
+        """The same, when something may have come."""
+        exchange, command = self._exchange, self._try
+        if exchange is None or command is None:
+            return None
+        started = exchange.started()
+        if not started:
+            return started
+        following = self._judged(exchange, command, exchange.failure)
+        if type(following) is Relay:
+            self.streams = True
+            following = None
+        self._command = following
+        return True if following is None else None
+
+    def read_now(self) -> bytes | None:
+        """As `read`; None when nothing has come yet, b"" when `read` must find out."""
+        exchange = self._exchange
+        if exchange is None:
+            return b""
+        data = exchange.read_now()
+        return self._passed(data) if data and self._delivered is not None else data
+
+    def ended_now(self) -> bytes | None:
+        """The last bytes of a stream that has come to a good end; None when `read` must find out."""
+        exchange = self._exchange
+        if exchange is None or not exchange.ended_now():
+            return None
+        self._advance(None)
+        return exchange.body
 
     async def read(self) -> bytes:
         """The next bytes of a stream; b"" at its end, after which `failure` tells how it ended.
@@ -268,6 +333,9 @@ class Answer:
 
     async def _attempt(self, command: Try) -> Command | None:
         """Ask one target; the engine's next command, or None when there is an answer to send."""
+        exchange = self._exchange
+        if exchange is not None:  # it was launched
+            return self._judged(exchange, command, await exchange.start())
         self._recorder.skipped(command.skipped)
         if self._stopped is not None:
             self._tell(self._stopped)
@@ -331,11 +399,11 @@ class Answer:
         if self._continuation is not None:
             return
         self.status = 200
-        content_type = _EVENT_STREAM if self._call.stream else "application/json"
+        content_type = _EVENT_STREAM if self._call.peek.stream else "application/json"
         self.headers = reply_headers(
             self._call.request_id,
             content_type,
-            self.attempts,
+            self._recorder.line,
             generation=self._rooms.snapshot.generation,
             target=command.target.key,
             upstream=exchange.headers,
@@ -349,7 +417,7 @@ class Answer:
         self.body = estimate(self._call)
         self.status = 200
         generation = self._rooms.snapshot.generation
-        headers = reply_headers(self._call.request_id, "application/json", (), generation=generation)
+        headers = reply_headers(self._call.request_id, "application/json", "", generation=generation)
         self.headers = [*headers, ("x-sidecar-estimate", "true")]
         self._recorder.estimated()
 
@@ -391,7 +459,7 @@ class Answer:
         self.headers = reply_headers(
             self._call.request_id,
             content_type,
-            self.attempts,
+            self._recorder.line,
             generation=self._rooms.snapshot.generation,
             retry_after_s=failure.retry_after_s,
             no_retry=suppress and bool(self.attempts),

@@ -8,19 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
 
 from sidecar.model.hub import Loss
 
 __all__ = ["reply_headers"]
 
+_REPEATED_CHARS_MAX = 512  # a client can make up a model of any length, and what was sent is kept for a while
 _LOSSES_MAX = 20  # told in a header
 
 
 def reply_headers(
     request_id: str,
     content_type: str,
-    attempts: Sequence[Mapping[str, Any]],
+    attempts: str,
     *,
     generation: int,
     target: str | None = None,
@@ -34,7 +34,7 @@ def reply_headers(
     Args:
         request_id: Ours, or the client's.
         content_type: Of the body.
-        attempts: Each attempt so far, as the client may see it.
+        attempts: Each so far, in a line.
         generation: Of the snapshot that served.
         target: The one that answered.
         upstream: The headers of its answer, in lower case.
@@ -42,15 +42,8 @@ def reply_headers(
         no_retry: Tell SDKs not to multiply our attempts by theirs.
         losses: What the translation to the target that answered could not say.
     """
-    headers = [
-        ("content-type", _printable(content_type)),
-        ("x-request-id", request_id),
-        ("x-sidecar-generation", str(generation)),
-    ]
-    if target is not None:
-        headers.append(("x-sidecar-target", _printable(target)))
-    if attempts:
-        headers.append(("x-sidecar-attempts", ",".join(map(_attempt, attempts))))
+    repeated = _repeated if len(attempts) <= _REPEATED_CHARS_MAX else _repeated.__wrapped__
+    headers = [*repeated(content_type, generation, target, attempts), ("x-request-id", request_id)]
     if losses:
         headers.append(("x-sidecar-losses", _lost(losses)))
     for name, value in (upstream or {}).items():
@@ -64,12 +57,15 @@ def reply_headers(
     return headers
 
 
-def _attempt(attempt: Mapping[str, Any]) -> str:
-    """`openai/gpt-5.4=429`: its status, or the kind of its failure where no status tells it."""
-    status, kind = attempt["status"], attempt["kind"]
-    result = status if status is not None and (kind is None or status != 200) else kind
-    target = _printable(f"{attempt['provider']}/{attempt['model']}").replace(",", "?")
-    return f"{target}={result}"
+@lru_cache(maxsize=256)
+def _repeated(content_type: str, generation: int, target: str | None, attempts: str) -> tuple[tuple[str, str], ...]:
+    """What most answers have in common with the one before."""
+    headers = [("content-type", _printable(content_type)), ("x-sidecar-generation", str(generation))]
+    if target is not None:
+        headers.append(("x-sidecar-target", _printable(target)))
+    if attempts:
+        headers.append(("x-sidecar-attempts", _printable(attempts)))
+    return tuple(headers)
 
 
 def _lost(losses: Sequence[Loss]) -> str:

@@ -104,7 +104,7 @@ class Passage:
         assert self._passing.status is not None
         self.status, self.streams = self._passing.status, True
         generation = self._rooms.snapshot.generation
-        ours = reply_headers(asked.request_id, "", (), generation=generation, target=self._provider.name)
+        ours = reply_headers(asked.request_id, "", "", generation=generation, target=self._provider.name)
         self.headers = [*self._passing.headers, *ours[1:]]
 
     async def read(self) -> bytes:
@@ -203,4 +203,4 @@ class Passage:
         self.status = failure.client_status
         self.body, content_type = codec(self._provider.dialects[0]).encode_failure(failure)
         generation = self._rooms.snapshot.generation
-        self.headers = reply_headers(self._asked.request_id, content_type, (), generation=generation)
+        self.headers = reply_headers(self._asked.request_id, content_type, "", generation=generation)

@@ -53,6 +53,12 @@ class _Tried:
             "duration_s": _micros(self.duration_s),
         }
 
+    def short(self) -> str:
+        """`openai/gpt-5.4=429`: its status, or the kind of its failure where no status tells it."""
+        failure, status, target = self.failure, self.status, self.command.target
+        result = failure.kind.value if failure is not None and (status is None or status == 200) else status
+        return f"{target.provider.name}/{target.model}".replace(",", "?") + f"={result}"
+
 
 class Recorder:
     """The records of one request; lives as long as it.
@@ -95,6 +101,12 @@ class Recorder:
     def told(self) -> list[dict[str, Any]]:
         """Every attempt, as the client may see it."""
         return [tried.shown() for tried in self._tried]
+
+    @property
+    def line(self) -> str:
+        """The same in a line: `openai/gpt-5.4=429,claude/claude-sonnet-4-6=200`."""
+        tried = self._tried
+        return tried[0].short() if len(tried) == 1 else ",".join([each.short() for each in tried])
 
     def waited(self, seconds: float) -> None:
         """Account time in which others were waited for."""
@@ -195,7 +207,8 @@ class Recorder:
     ) -> AttemptRecord:
         request, target = self.request, command.target
         usage = exchange.usage or _NO_USAGE
-        duration_s = monotonic() - exchange.began
+        duration_s, first_token_s = monotonic() - exchange.began, exchange.first_token_s
+        overhead_s = max(0.0, duration_s - exchange.waited_s)
         # In the order of the record's fields, in which naming them costs next to nothing.
         return AttemptRecord(
             request_id=request.request_id,
@@ -203,14 +216,14 @@ class Recorder:
             route=request.route,
             generation=request.generation,
             attempt=command.number,
-            target=target.key,
+            target=request.target if served else target.key,
             provider=target.provider.name,
             operation=request.operation,
             model_requested=request.model_requested,
             model_sent=target.model,
             model_served=exchange.model_served,
             client_dialect=request.client_dialect,
-            provider_dialect=exchange.dialect.value,
+            provider_dialect=_TEXTS[exchange.dialect],
             mode="translate" if exchange.translates else "relay",
             stream=request.stream,
             selection=_TEXTS[command.selection],
@@ -222,12 +235,12 @@ class Recorder:
             status=exchange.status,
             upstream_request_id=exchange.headers.get("x-request-id") or exchange.headers.get("request-id"),
             retry_after_s=None if failure is None else failure.retry_after_s,
-            backoff_s=_micros_or_none(command.backoff_s),
-            connect_s=_micros_or_none(exchange.connect_s),
+            backoff_s=None if command.backoff_s is None else _micros(command.backoff_s),
+            connect_s=None if exchange.connect_s is None else _micros(exchange.connect_s),
             reused=exchange.reused,
-            first_token_s=_micros_or_none(exchange.first_token_s),
-            duration_s=_micros(duration_s),
-            overhead_s=_micros(max(0.0, duration_s - exchange.waited_s)),
+            first_token_s=None if first_token_s is None else int(first_token_s * 1e6 + 0.5) / 1e6,
+            duration_s=int(duration_s * 1e6 + 0.5) / 1e6,
+            overhead_s=int(overhead_s * 1e6 + 0.5) / 1e6,
             bytes_in=request.bytes_in,
             bytes_out=exchange.bytes_out,
             input_tokens=usage.input_tokens,
@@ -261,7 +274,3 @@ class Recorder:
 def _micros(seconds: float) -> float:
     """To the microsecond, which is enough for a reader; at a third of the cost of `round`."""
     return int(seconds * 1e6 + 0.5) / 1e6
-
-
-def _micros_or_none(seconds: float | None) -> float | None:
-    return None if seconds is None else int(seconds * 1e6 + 0.5) / 1e6

@@ -25,9 +25,6 @@ _MAX_ITEMS = 64
 _MAX_INT = 2**63
 _CUTS_CHARS = (1500, 500, 120, 40, 16)
 
-_DIGITS = tuple(b"%03d" % number for number in range(1000))  # formatting them anew costs more than the rest
-
-_join = b"".join
 _encode = msgspec.json.Encoder().encode
 
 
@@ -55,23 +52,22 @@ class LineEncoder:
             start: As `head` gives it.
             body: What follows; a mapping must hold plain values only.
         """
-        now_us = self._clock_ns() // 1000
-        second, stamp = self._stamp
-        if second != now_us // 1_000_000:
-            second, stamp = self._turn(now_us // 1_000_000)
+        second, rest_ns = divmod(self._clock_ns(), 1_000_000_000)
+        said, stamp = self._stamp
+        if second != said:
+            stamp = self._turn(second)
         try:
             encoded = _encode(body)
         except UnicodeEncodeError:
             encoded = _encode(plain(msgspec.to_builtins(body)))
         if not 2 < len(encoded) <= _MAX_BODY_BYTES:
             encoded, start = _odd(encoded, start)
-        milli, micro = divmod(now_us - second * 1_000_000, 1000)
-        return _join((stamp, _DIGITS[milli], _DIGITS[micro], start, encoded[1:], b"\n"))
+        return b"%b%06d%b%b\n" % (stamp, rest_ns // 1000, start, encoded[1:])
 
-    def _turn(self, second: int) -> tuple[int, bytes]:
-        text = time.strftime('{"ts":"%Y-%m-%dT%H:%M:%S.', time.gmtime(second))
-        self._stamp = (second, text.encode())
-        return self._stamp
+    def _turn(self, second: int) -> bytes:
+        stamp = time.strftime('{"ts":"%Y-%m-%dT%H:%M:%S.', time.gmtime(second)).encode()
+        self._stamp = (second, stamp)
+        return stamp
 
 
 def _odd(encoded: bytes, start: bytes) -> tuple[bytes, bytes]:

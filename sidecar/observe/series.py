@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from sidecar.model.records import AttemptRecord, RequestRecord
-from sidecar.observe.histogram import TOKEN_BOUNDS, Histogram
+from sidecar.observe.histogram import PENDING_MAX, TOKEN_BOUNDS, Histogram
 
 __all__ = ["CHECK", "AttemptKey", "AttemptSeries", "RequestKey", "RequestSeries"]
 
@@ -72,13 +72,16 @@ class AttemptSeries:
         """Count one attempt."""
         self.count += 1
         if record.duration_s is not None:
-            self.duration.observe(record.duration_s)
+            self.duration.pending.append(record.duration_s)
         if record.first_token_s is not None:
-            self.first_token.observe(record.first_token_s)
+            self.first_token.pending.append(record.first_token_s)
         if record.input_tokens is not None:
-            self.input_tokens.observe(record.input_tokens)
+            self.input_tokens.pending.append(record.input_tokens)
         if record.output_tokens is not None:
-            self.output_tokens.observe(record.output_tokens)
+            self.output_tokens.pending.append(record.output_tokens)
+        if not self.count % PENDING_MAX:
+            for histogram in (self.duration, self.first_token, self.input_tokens, self.output_tokens):
+                histogram.settle()
         if record.cost_usd is not None:
             self.cost_usd += record.cost_usd
         if record.cache_read_tokens or record.cache_write_tokens or record.reasoning_tokens:
@@ -103,11 +106,14 @@ class RequestSeries:
         """Count one request."""
         self.count += 1
         if record.duration_s is not None:
-            self.duration.observe(record.duration_s)
+            self.duration.pending.append(record.duration_s)
         if record.first_token_s is not None:
-            self.first_token.observe(record.first_token_s)
+            self.first_token.pending.append(record.first_token_s)
         if record.overhead_s is not None:
-            self.overhead.observe(record.overhead_s)
+            self.overhead.pending.append(record.overhead_s)
+        if not self.count % PENDING_MAX:
+            for histogram in (self.duration, self.first_token, self.overhead):
+                histogram.settle()
 
 
 def _believed(tokens: int | None) -> int:

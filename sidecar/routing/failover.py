@@ -159,9 +159,8 @@ class _Run:
         ours_s, theirs_s = route.timeouts.total_s, call.limits.total_s
         self._total_is_clients = theirs_s is not None and theirs_s < ours_s
         self._total_at = now + (ours_s if theirs_s is None else min(ours_s, theirs_s))
-        targets = 0
-        for pool in route.chain:
-            targets += len(pool.members)
+        chain = route.chain
+        targets = len(chain[0].members) if len(chain) == 1 else sum([len(pool.members) for pool in chain])
         self._alone = targets == 1
         self._max_attempts = route.attempts.max_attempts or (
             _ATTEMPTS_MIN if targets <= _ATTEMPTS_MIN else min(targets, _ATTEMPTS_MAX)
@@ -201,9 +200,8 @@ class _Run:
         backoff_s, self._backoff_s = self._backoff_s, None
         selection = choice.selection if self.broken is None else _RESCUE
         skipped = plan.take_skipped()
-        return Try(
-            choice.target, selection, self._number, limits, before, backoff_s, skipped, self._hedge_after(choice)
-        )
+        hedge_after_s = None if self._route.stream.hedge is None else self._hedge_after(choice)
+        return Try(choice.target, selection, self._number, limits, before, backoff_s, skipped, hedge_after_s)
 
     def _hedge_after(self, choice: Choice) -> float | None:
         """When a second target may be asked.
@@ -262,7 +260,7 @@ class _Run:
 
     def hear(self, event: Content) -> None:
         """The first content has come: the target has shown its speed, if not yet that it finishes."""
-        if self._choice is None or not self._call.stream:
+        if self._choice is None or not self._call.peek.stream:
             return
         self._choice.state.speed.content_came(event.first_token_s, event.head_s, event.now)
 
@@ -272,7 +270,7 @@ class _Run:
         self.release()
         if choice is None or epoch is None:
             return
-        if not self._call.stream:
+        if not self._call.peek.stream:
             choice.state.speed.answers.add(event.duration_s)
             choice.state.speed.peak.add(event.duration_s, event.now)
         choice.state.succeed(epoch, event.now, alone=self._alone)
@@ -296,7 +294,8 @@ class _Run:
 
     def release(self) -> None:
         """Free whatever is held; counts nothing."""
-        self._release_other()
+        if self._other is not None:
+            self._release_other()
         if self._choice is None:
             return
         state = self._choice.state

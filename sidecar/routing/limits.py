@@ -44,11 +44,12 @@ def limits(
         last: Nobody else can be asked after this attempt.
     """
     timeouts = route.timeouts
-    wait = timeouts.first_token if call.stream else timeouts.answer
+    stream = call.peek.stream
+    wait = timeouts.first_token if stream else timeouts.answer
     head_s: float | None = None
     if last and wait.fixed_s is None and state.breaker.state is not _HALF_OPEN:
         own_s = total_at - now
-    elif call.stream:
+    elif stream:
         own_s = first_content_limit(wait, call, target, state)
         head_s = state.speed.head_limit(wait)
         if state.breaker.state is not _HALF_OPEN:

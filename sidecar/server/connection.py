@@ -27,6 +27,7 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.settings import LimitSettings
 from sidecar.server.intake import new_request_id
+from sidecar.server.lane import Crossing, Known, Lane
 from sidecar.server.peer import peer_uid
 from sidecar.server.refusal import Refusals, refused
 from sidecar.server.wire import WholeResponse, encode_head
@@ -65,6 +66,7 @@ class Connection(RequestHandler):
         crowd: Counts it.
         refusals: Says no.
         mine: The connections of the same door; this one enters and leaves by itself.
+        lane: The door's short way, if it has one.
     """
 
     __slots__ = (
@@ -72,10 +74,14 @@ class Connection(RequestHandler):
         "_head_bytes",
         "_head_number",
         "_head_timer",
+        "_held",
+        "_known",
+        "_lane",
         "_limits",
         "_mine",
         "_refusals",
         "answer_by",
+        "crossing",
         "leaving",
         "peer_uid",
     )
@@ -87,6 +93,7 @@ class Connection(RequestHandler):
         crowd: Crowd,
         refusals: Refusals,
         mine: set[Connection],
+        lane: Lane | None = None,
     ) -> None:
         super().__init__(
             server,
@@ -102,6 +109,10 @@ class Connection(RequestHandler):
         self._crowd = crowd
         self._refusals = refusals
         self._mine = mine
+        self._lane = lane
+        self._known: Known | None = None  # what the last head meant that went the short way
+        self._held = b""  # came while a request is on it
+        self.crossing: Crossing | None = None  # that request
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_number = 0  # which request's head comes in parts
         self._head_bytes = 0
@@ -138,10 +149,20 @@ class Connection(RequestHandler):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+        if self.crossing is not None:
+            self.crossing.leave()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came; nearly always whole requests."""
+        if self.crossing is not None:
+            self._hold(data)
+            return
+        if self._lane is not None and self._is_free:
+            known = self._lane.enter(self, data, self._known)
+            if known is not None:
+                self._known = known
+                return
         super().data_received(data)
         waiter = self._waiter
         if waiter is not None and data and not waiter.done():
@@ -150,6 +171,49 @@ class Connection(RequestHandler):
             self._break_body()
         elif not self._request_count:  # the first bytes can be faster than aiohttp's task, which waits for them
             self._head_goes_on(len(data))
+
+    # The short way, of which aiohttp is told no more than that a request is under way.
+
+    @property
+    def _is_free(self) -> bool:
+        """Whether nothing is under way, not even a part of a head."""
+        if self._request_in_progress or self._messages or self._paused or self._close or self._force_close:
+            return False
+        if self._head_bytes and self._head_number == self._request_count:
+            return False
+        return self._waiter is not None or not self._request_count  # aiohttp's task may not have begun yet
+
+    def enter(self, crossing: Crossing) -> None:
+        """A request goes the short way; what comes now waits for its end."""
+        self.crossing = crossing
+        self._request_count += 1
+        self._request_in_progress = True
+
+    def crossed(self, *, keep_alive: bool) -> None:
+        """Its end."""
+        self.crossing = None
+        self.answer_by = None
+        self._request_in_progress = False
+        if self._handler_waiter is not None and not self._handler_waiter.done():
+            self._handler_waiter.set_result(None)
+        if not keep_alive or self._close or self._force_close:
+            self.force_close()
+            return
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._held:
+            held, self._held = self._held, b""
+            self._resume_transport_reading()
+            self.data_received(held)
+
+    def _hold(self, data: bytes) -> None:
+        self._held += data
+        if len(self._held) > self._read_bufsize:
+            self._pause_transport_reading()
+
+    def _process_keepalive(self) -> None:
+        if self.crossing is not None:
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        super()._process_keepalive()
 
     async def _drain_helper(self) -> None:
         """Wait until the client has read most of what was written; everything that writes waits here.

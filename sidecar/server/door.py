@@ -17,7 +17,9 @@ from aiohttp import web
 from sidecar.manager import LLMManager
 from sidecar.model.settings import LimitSettings
 from sidecar.server.connection import Connection, Crowd
+from sidecar.server.lane import Lane
 from sidecar.server.listen import BACKLOG, Listener, is_tcp
+from sidecar.server.patrol import Patrol
 from sidecar.server.refusal import Refusals
 
 __all__ = ["Door", "Hall"]
@@ -37,6 +39,7 @@ class Hall:
         self._manager = manager
         self.refusals = Refusals(manager)
         self.crowd = Crowd()
+        self.patrol = Patrol()
 
     @property
     def limits(self) -> LimitSettings:
@@ -51,10 +54,12 @@ class Door:
         listener: Bound; owned from now on.
         server: Answers its requests.
         hall: What all doors share.
+        lane: The short way of ordinary requests, if there is one here.
     """
 
-    def __init__(self, listener: Listener, server: web.Server, hall: Hall) -> None:
+    def __init__(self, listener: Listener, server: web.Server, hall: Hall, lane: Lane | None = None) -> None:
         self.listener = listener
+        self._lane = lane
         self._server = server
         self._hall = hall
         self._connections: set[Connection] = set()
@@ -111,4 +116,4 @@ class Door:
 
     def _connection(self) -> Connection:
         hall = self._hall
-        return Connection(self._server, hall.limits, hall.crowd, hall.refusals, self._connections)
+        return Connection(self._server, hall.limits, hall.crowd, hall.refusals, self._connections, self._lane)

@@ -23,6 +23,7 @@ from sidecar.model.settings import DEFAULT_LISTEN, ListenSettings
 from sidecar.server.data_plane import DataPlane
 from sidecar.server.door import Door, Hall
 from sidecar.server.guard import Guard
+from sidecar.server.lane import Lane
 from sidecar.server.listen import Listener, bind, is_tcp, numeric
 
 __all__ = ["Change", "Doors", "guard_of"]
@@ -47,12 +48,16 @@ class _DataDoor(Door):
     """A door of the data plane."""
 
     def __init__(self, listener: Listener, manager: LLMManager, hall: Hall) -> None:
-        self._plane = DataPlane(manager, guard_of(listener.settings, listener.port), hall.refusals)
-        super().__init__(listener, web.Server(self._plane.handle, handler_cancellation=True), hall)
+        guard = guard_of(listener.settings, listener.port)
+        self._plane = DataPlane(manager, guard, hall.refusals)
+        self._short = Lane(manager, guard, hall.patrol)
+        super().__init__(listener, web.Server(self._plane.handle, handler_cancellation=True), hall, self._short)
 
     def guard_anew(self) -> None:
         """Take over the listener's settings."""
-        self._plane.guard = guard_of(self.listener.settings, self.listener.port)
+        guard = guard_of(self.listener.settings, self.listener.port)
+        self._plane.guard = guard
+        self._short.guard_anew(guard)
 
 
 class Change:

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import AsyncIterator
 
+import msgspec
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import PayloadEncodingError
@@ -21,10 +22,20 @@ from multidict import CIMultiDictProxy
 from sidecar.dialects.body import peek
 from sidecar.model.errors import ValidationError
 from sidecar.model.failures import Failure, Kind
-from sidecar.model.request import Call, ClientLimits
+from sidecar.model.request import Call, ClientLimits, Peek
 from sidecar.server.surfaces import Surface
 
-__all__ = ["BodyTooLarge", "MalformedBody", "call_of", "new_request_id", "passed_body", "read_body", "request_id_of"]
+__all__ = [
+    "BodyTooLarge",
+    "MalformedBody",
+    "call_again",
+    "call_of",
+    "call_template",
+    "new_request_id",
+    "passed_body",
+    "read_body",
+    "request_id_of",
+]
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s)?")
@@ -32,6 +43,7 @@ _COUNTED = re.compile(r"[0-9]{1,5}")
 _FORWARDED = ("User-Agent", "Idempotency-Key", "OpenAI-Beta", "Anthropic-Version", "Anthropic-Beta")
 _NO_LIMITS = ClientLimits()
 _WHOLE_BYTES = 1024 * 1024
+_UNSEEN = Peek({}, "")
 
 # Unique per process and cheap: a random prefix and a count, instead of randomness for each request.
 _PREFIX = "req_" + os.urandom(6).hex()
@@ -139,21 +151,50 @@ def call_of(
     Raises:
         ValidationError: When the body or a header of ours is not right.
     """
+    return _filled(call_template(surface, headers, peer_uid), surface, body, request_id)
+
+
+def call_template(surface: Surface, headers: CIMultiDictProxy[str], peer_uid: int | None) -> Call:
+    """What all calls have in common that come with the same head.
+
+    Raises:
+        ValidationError: When a header of ours is not right.
+    """
     retries = headers.get("X-Stainless-Retry-Count")
+    given = headers.get("X-Request-Id")
     return Call(
         operation=surface.operation,
         dialect=surface.dialect,
-        peek=peek(body, surface.operation, model=surface.model, stream=surface.stream),
-        request_id=request_id[0],
+        peek=_UNSEEN,
+        request_id="",
         headers=tuple([(name, value) for name in _FORWARDED if (value := headers.get(name)) and value.isascii()]),
         limits=_limits(headers),
         route=_route(headers),
         fallback=headers.get("X-Sidecar-Fallback", "on").lower() != "off",
-        client_request_id=request_id[1],
+        client_request_id=given if given is not None and _ID.fullmatch(given) else None,
         client_retry_count=int(retries) if retries and _COUNTED.fullmatch(retries) else None,
         peer_uid=peer_uid,
         single=surface.single,
         sticky=headers,
+    )
+
+
+def call_again(template: Call, surface: Surface, body: bytes) -> Call:
+    """The call that a body stands for, which came with a head that is known.
+
+    Raises:
+        ValidationError: When the body is not right.
+    """
+    given = template.client_request_id
+    return _filled(template, surface, body, (new_request_id(), None) if given is None else (given, given))
+
+
+def _filled(template: Call, surface: Surface, body: bytes, request_id: tuple[str, str | None]) -> Call:
+    return msgspec.structs.replace(
+        template,
+        peek=peek(body, surface.operation, model=surface.model, stream=surface.stream),
+        request_id=request_id[0],
+        client_request_id=request_id[1],
         bytes_in=len(body),
     )
 

@@ -74,7 +74,7 @@ class Refusals:
         headers = reply_headers(
             request_id,
             content_type,
-            (),
+            "",
             generation=self._manager.snapshot.generation,
             retry_after_s=failure.retry_after_s,
         )

@@ -6,22 +6,23 @@ Knows an `Answer` and a wire; nothing of HTTP's paths, and nothing of providers.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 
 from aiohttp import web
 
 from sidecar.manager.answer import Answer
 from sidecar.manager.passage import Passage
-from sidecar.server.wire import ResponseWire
+from sidecar.server.wire import DirectWire, ResponseWire
 
-__all__ = ["send"]
+__all__ = ["Sending", "send"]
 
 _STILL_HERE = b": waiting for the first token\n\n"
 
 
 async def send(answer: Answer | Passage, wire: ResponseWire) -> web.StreamResponse:
     """Send the answer, and close it however that goes: a cancellation here is the client leaving."""
-    sending = _Sending(answer, wire)
+    sending = _Waiting(answer, wire)
     gone = True
     try:
         response = await sending.run()
@@ -31,8 +32,8 @@ async def send(answer: Answer | Passage, wire: ResponseWire) -> web.StreamRespon
         answer.close(bytes_out=sending.sent_bytes, gone=gone)
 
 
-class _Sending:
-    """One answer and its wire."""
+class _Waiting:
+    """One answer and its wire, all the way by waiting."""
 
     def __init__(self, answer: Answer | Passage, wire: ResponseWire) -> None:
         self._answer = answer
@@ -41,6 +42,7 @@ class _Sending:
         self.sent_bytes = 0
 
     async def run(self) -> web.StreamResponse:
+        """From here to the end."""
         answer, wire = self._answer, self._wire
         if answer.keepalive_s is None:
             await self._open()
@@ -51,9 +53,12 @@ class _Sending:
             return await wire.whole(answer.status, answer.headers, answer.body)
         first, answer.body = answer.body, b""  # a stream lives long, its first bytes need not
         await self._write(first if answer.failure is None else answer.fault)
+        return await self._relay()
+
+    async def _relay(self) -> web.StreamResponse:
         while data := await self._more():
             await self._write(data)
-        return await wire.end(complete=answer.failure is None)
+        return await self._wire.end(complete=self._answer.failure is None)
 
     async def _write(self, data: bytes) -> None:
         began = monotonic()
@@ -93,3 +98,79 @@ class _Sending:
         except Exception as error:  # noqa: BLE001 - see above
             self._answer.fail_internally(error)
             return self._answer.fault
+
+
+class Sending(_Waiting):
+    """One answer on the short way: as far as it goes without waiting, and then, where it must be, by waiting.
+
+    `launch` and `go_on` give True when all is over, False when there will be news, None when `finish` must go on.
+    """
+
+    _answer: Answer
+
+    def __init__(self, answer: Answer, wire: DirectWire) -> None:
+        super().__init__(answer, wire)
+        self._direct = wire
+        self._failed = False
+        self._whole = False  # all of it was written
+
+    def launch(self, news: Callable[[], None]) -> bool | None:
+        """Begin; there will be news until it is over."""
+        return self._opened(self._answer.launch(news))
+
+    def go_on(self) -> bool | None:
+        """There is news."""
+        return self._pumped() if self._begun else self._opened(self._answer.opened())
+
+    def fail_internally(self, error: Exception) -> None:
+        """A bug of ours ended it; `finish` tells the client."""
+        self._failed = True
+        self._answer.fail_internally(error)
+
+    async def finish(self) -> None:
+        """From wherever it is to the end, by waiting."""
+        answer = self._answer
+        await self._direct.room()
+        if self._whole:
+            return
+        if self._begun:
+            if self._failed:
+                await self._write(answer.fault)
+            await self._relay()
+        elif self._failed:
+            await self._direct.whole(answer.status, answer.headers, answer.body)
+        else:
+            await self.run()
+
+    def _opened(self, opened: bool | None) -> bool | None:
+        if not opened:
+            return opened
+        answer, wire = self._answer, self._direct
+        data, answer.body = answer.body, b""
+        self.sent_bytes = len(data)
+        if not answer.streams:
+            wire.whole_now(answer.status, answer.headers, data)
+            self._whole = True
+            return None if wire.is_slow else True
+        wire.begin_now(answer.status, answer.headers, data)
+        self._begun = True
+        return None if wire.is_slow else self._pumped()
+
+    def _pumped(self) -> bool | None:
+        """What has come goes on at once, joined as it came."""
+        answer, wire = self._answer, self._direct
+        while data := answer.read_now():
+            wire.write_now(data)
+            self.sent_bytes += len(data)
+            if wire.is_slow:
+                return None
+        if data is None:
+            return False
+        last = answer.ended_now()
+        if last is None:
+            return None
+        if last:
+            wire.write_now(last)
+            self.sent_bytes += len(last)
+        wire.end_now()
+        return True

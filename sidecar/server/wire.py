@@ -55,7 +55,7 @@ class ResponseWire(Protocol):
 def wire_for(request: web.BaseRequest, setting: WireSetting) -> ResponseWire:
     """The wire for a request's response."""
     if setting is WireSetting.DIRECT and request.version == HttpVersion11 and request.method != "HEAD":
-        return DirectWire(request)
+        return DirectWire(_connection_of(request), request)
     return PlainWire(request)
 
 
@@ -87,59 +87,90 @@ class _Written:
 class DirectWire:
     """Straight to the transport."""
 
-    __slots__ = ("_connection", "_keep_alive", "_request", "_status")
+    __slots__ = ("_connection", "_request", "_status", "keep_alive")
 
-    def __init__(self, request: web.BaseRequest) -> None:
-        self._request = request
-        self._connection = _connection_of(request)
-        self._keep_alive = request.keep_alive
+    def __init__(self, connection: Connection, request: web.BaseRequest | None = None) -> None:
+        self._connection = connection
+        self._request = request  # None: aiohttp knows nothing of it
+        self.keep_alive = request is None or request.keep_alive
         self._status = 0
+
+    # Without waiting for the client to take what is written; `is_slow` tells whether one must.
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether the client has yet to take much of what was written."""
+        return self._connection.writing_paused
+
+    def whole_now(self, status: int, headers: Headers, body: bytes) -> None:
+        """As `whole`."""
+        if self._connection.leaving:
+            self.keep_alive = False
+        self._begin(status, headers, f"content-length: {len(body)}\r\n", body)
+
+    def begin_now(self, status: int, headers: Headers, first: bytes) -> None:
+        """As `begin`."""
+        chunk = b"%x\r\n%b\r\n" % (len(first), first) if first else b""
+        self._begin(status, headers, "transfer-encoding: chunked\r\n", chunk)
+
+    def write_now(self, data: bytes) -> None:
+        """As `write`."""
+        self._send(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def end_now(self) -> None:
+        """As `end`, of a complete stream."""
+        self._send(b"0\r\n\r\n")
+        if self._connection.leaving:
+            self.keep_alive = False
+
+    async def room(self) -> None:
+        """Wait until the client has taken most of what was written."""
+        if self._connection.writing_paused:
+            await self._connection._drain_helper()
+
+    # The wire.
 
     async def whole(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> web.StreamResponse:
         """Send a complete response; `close` ends the connection after it."""
-        if close or self._connection.leaving:
-            self._keep_alive = False
-        self._begin(status, headers, f"content-length: {len(body)}\r\n", body)
-        if self._connection.writing_paused:
-            await self._connection._drain_helper()
+        self.keep_alive = self.keep_alive and not close
+        self.whole_now(status, headers, body)
+        await self.room()
         return self._written()
 
     async def begin(self, status: int, headers: Headers, first: bytes) -> None:
         """Send the head of a stream and its first bytes; may be called once."""
-        chunk = b"%x\r\n%b\r\n" % (len(first), first) if first else b""
-        self._begin(status, headers, "transfer-encoding: chunked\r\n", chunk)
-        if self._connection.writing_paused:
-            await self._connection._drain_helper()
+        self.begin_now(status, headers, first)
+        await self.room()
 
     async def write(self, data: bytes) -> None:
         """Send more; waits while the client is slow."""
-        self._send(b"%x\r\n%b\r\n" % (len(data), data))
-        if self._connection.writing_paused:
-            await self._connection._drain_helper()
+        self.write_now(data)
+        await self.room()
 
     async def end(self, *, complete: bool) -> web.StreamResponse:
         """End the stream; an incomplete one without the mark of a complete one."""
         if complete:
             self._send(b"0\r\n\r\n")
         if not complete or self._connection.leaving:
-            self._keep_alive = False
+            self.keep_alive = False
         return self._written()
 
     def _begin(self, status: int, headers: Headers, framing: str, body: bytes) -> None:
         self._status = status
-        head = encode_head(status, headers, framing, close=not self._keep_alive)
-        self._request.writer.output_size = len(head)  # lets aiohttp know that no error page can follow
+        head = encode_head(status, headers, framing, close=not self.keep_alive)
+        if self._request is not None:
+            self._request.writer.output_size = len(head)  # lets aiohttp know that no error page can follow
         self._send(head + body)
 
     def _send(self, data: bytes) -> None:
-        transport = self._request.transport
+        transport = self._connection.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client closed its connection")
         transport.write(data)
 
     def _written(self) -> web.StreamResponse:
         # A duck of the three things that aiohttp's server asks of a response (see the module's docstring).
-        return cast(web.StreamResponse, _Written(self._status, keep_alive=self._keep_alive))
+        return cast(web.StreamResponse, _Written(self._status, keep_alive=self.keep_alive))
 
 
 def _connection_of(request: web.BaseRequest) -> Connection:

@@ -13,10 +13,11 @@ from urllib.parse import quote
 
 from sidecar.model.secret import Secret, hidden, spellings
 from sidecar.model.topology import AuthScheme, Dialect, Operation, Provider
-from sidecar.upstream.transport import Transport
+from sidecar.upstream.transport import Prompt, Transport
 
 __all__ = ["Account"]
 
+_HEADERS_MAX = 64
 _KEY_HEADER: Mapping[AuthScheme, tuple[str, str]] = MappingProxyType(
     {
         AuthScheme.BEARER: ("Authorization", "Bearer "),
@@ -44,12 +45,23 @@ class Account:
         prefix: The path of its base URL, without a slash at the end.
     """
 
-    __slots__ = ("_paths", "_secrets", "_static", "_static_names", "prefix", "provider", "transport")
+    __slots__ = (
+        "_headers",
+        "_paths",
+        "_secrets",
+        "_static",
+        "_static_names",
+        "prefix",
+        "prompt",
+        "provider",
+        "transport",
+    )
 
     def __init__(self, provider: Provider, transport: Transport, prefix: str) -> None:
         self.provider = provider
         self.transport = transport
         self.prefix = prefix
+        self.prompt = transport if isinstance(transport, Prompt) else None
         self._paths = {operation: prefix + path for operation, path in provider.paths.items()}
         static = [("Content-Type", "application/json"), *_key_header(provider)]
         for name, value in provider.headers.items():
@@ -59,6 +71,7 @@ class Account:
         self._secrets = spellings({secret.reveal() for secret in secrets if isinstance(secret, Secret)})
         self._static = tuple(static)
         self._static_names = frozenset(name.lower() for name, _ in static)
+        self._headers: dict[tuple[tuple[tuple[str, str], ...], bool, Dialect], tuple[tuple[str, str], ...]] = {}
 
     def path(self, operation: Operation, model: str = "", *, stream: bool = False) -> str | None:
         """The absolute path of an operation; None when the provider does not offer it.
@@ -78,15 +91,25 @@ class Account:
         return body if clean is text else clean.encode("utf-8", "surrogateescape")
 
     def headers(
-        self, client: Sequence[tuple[str, str]], *, stream: bool, dialect: Dialect = Dialect.OPENAI_CHAT
-    ) -> list[tuple[str, str]]:
-        """The headers of one request.
+        self, client: tuple[tuple[str, str], ...], *, stream: bool, dialect: Dialect = Dialect.OPENAI_CHAT
+    ) -> tuple[tuple[str, str], ...]:
+        """The headers of one request; made once for clients that send the same.
 
         Args:
             client: Those of the client's that may go upstream; the provider's own of a name win.
             stream: A stream must come as it is written: compressed, it would come in blocks.
             dialect: That the body is written in; a header of another one would mean nothing there.
         """
+        key = (client, stream, dialect)
+        headers = self._headers.get(key)
+        if headers is None:
+            headers = tuple(self._made(client, stream=stream, dialect=dialect))
+            if len(self._headers) >= _HEADERS_MAX:
+                self._headers.clear()
+            self._headers[key] = headers
+        return headers
+
+    def _made(self, client: Sequence[tuple[str, str]], *, stream: bool, dialect: Dialect) -> list[tuple[str, str]]:
         headers = [*self._static]
         accept = "text/event-stream" if stream else "application/json"
         headers += [("Accept", accept), ("Accept-Encoding", "identity")]
@@ -96,7 +119,6 @@ class Account:
                 headers.append((name, value))
         headers += [pair for pair in _ALWAYS.get(dialect, ()) if pair[0] not in {name.lower() for name, _ in headers}]
         return headers
-
 
     def bare(self, client: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         """The headers of a request that is passed on as it is: what its body is, the client says.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from types import MappingProxyType
 
@@ -31,13 +31,14 @@ from sidecar.model.topology import Dialect, Operation
 from sidecar.model.ways import DIALECT_OF, endpoint
 from sidecar.routing.commands import Limits
 from sidecar.upstream.account import Account
-from sidecar.upstream.transport import Breach, Reply, TransportError, UpstreamRequest
+from sidecar.upstream.transport import Breach, Launched, PromptReply, Reply, TransportError, UpstreamRequest
 from sidecar.upstream.watchdog import Expired, Watchdog
 
 __all__ = ["BREACHES", "MAX_ANSWER_BYTES", "Exchange"]
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _MAX_ERROR_BYTES = 64 * 1024
+_GATHERED_BYTES = 128 * 1024  # of an answer that nobody waits for; a longer one is read piece by piece
 _GRACE_S = 0.5  # for the usage chunk and `[DONE]` after a finish reason, and for the last chunk after `[DONE]`
 
 BREACHES: Mapping[Breach, Kind] = MappingProxyType(
@@ -66,6 +67,48 @@ class Exchange:
         rescue: What the client has of a stream that broke, to be gone on from.
     """
 
+    __slots__ = (
+        "_account",
+        "_asked",
+        "_call",
+        "_ended",
+        "_endpoint",
+        "_form",
+        "_late",
+        "_launched",
+        "_limits",
+        "_listener",
+        "_model",
+        "_on_loss",
+        "_own_watchdog",
+        "_prompt_reply",
+        "_reading",
+        "_reply",
+        "_request",
+        "_rescue",
+        "_stopped",
+        "_stream",
+        "_streams",
+        "_tap",
+        "began",
+        "body",
+        "bytes_out",
+        "connect_s",
+        "due",
+        "failure",
+        "finish_reason",
+        "first_token_s",
+        "head_s",
+        "headers",
+        "id",
+        "model_served",
+        "reused",
+        "served",
+        "status",
+        "usage",
+        "waited_s",
+    )
+
     def __init__(
         self,
         account: Account,
@@ -77,14 +120,20 @@ class Exchange:
         on_loss: OnLoss = OnLoss.ALLOW,
         rescue: Continuation | None = None,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
         self._account = account
         self._model = model
         self._call = call
         self._limits = limits
         self._stream = stream
         self._reading: asyncio.Task[bytes] | None = None  # a read that outlived the time to hold
-        self._watchdog = Watchdog(self._loop)
+        self._own_watchdog: Watchdog | None = None  # made when something is waited for
+        self.due = float("inf")  # when what is waited for must have come; who does not wait must look here
+        self._late: Kind = Kind.DEADLINE  # what it is then
+        self._request: UpstreamRequest | None = None
+        self._launched: Launched | None = None  # sent without waiting
+        self._listener: Callable[[], None] | None = None
+        self._prompt_reply: PromptReply | None = None  # the reply, while nobody waits for it
+        self._asked = 0.0  # since when the provider is waited for
         self._reply: Reply | None = None
         self._on_loss = on_loss
         self._rescue = rescue
@@ -97,6 +146,7 @@ class Exchange:
         self._endpoint = endpoint(account.provider, Operation.CHAT if rescues else call.operation)
         self.began = monotonic()
         self.waited_s = 0.0  # of its duration: waiting for the provider
+        self._streams = False  # the answer comes as events
         self.status: int | None = None
         self.headers: Mapping[str, str] = {}
         self.connect_s: float | None = None
@@ -179,19 +229,178 @@ class Exchange:
         """Fail now: whoever waits in `start` or `read` gets this failure."""
         self._stopped = failure
         self._watchdog.expire(Kind.DEADLINE)
+        if self._listener is not None:
+            self._listener()
+
+    # Without waiting: what is ordinary. Of all else these say that `start` or `read` must find out, which go on
+    # from here.
+
+    def launch(self, listener: Callable[[], None]) -> bool:
+        """Send without waiting, if that can be done; the listener is then called for whatever comes.
+
+        Ask `started` whenever the listener is called.
+        """
+        prompt = self._account.prompt
+        if prompt is None or self._stream.mode is not StreamMode.LIVE:
+            return False
+        try:
+            request = self._asked_for()
+        except ValidationError:
+            return False
+        launched = None if isinstance(request, Failure) else prompt.launch(request)
+        if launched is None:
+            return False
+        self._launched, self._listener = launched, listener
+        launched.listen(listener)
+        if launched.broken:  # the server had hung up: somebody who can wait must begin anew
+            self._unlisten()
+            return False
+        self._asked = monotonic()
+        self._await_head(self._asked)
+        return True
+
+    def started(self) -> bool | None:
+        """Whether there is what `start` waits for; None when `start` must find out."""
+        launched, reply = self._launched, self._prompt_reply
+        if launched is None or self._stopped is not None:
+            return self._unlisten()
+        if reply is None:
+            reply = launched.response_now(None)
+            if reply is None:
+                return self._unlisten() if launched.broken else False
+            self._prompt_reply = reply
+            self._headed(reply)
+        if self.status != 200:
+            return self._unlisten()
+        if self._call.peek.stream and self._streams:
+            return self._committed_now(reply)
+        rest = reply.take_rest()
+        if rest is None:
+            return self._unlisten() if launched.broken or launched.held_bytes > _GATHERED_BYTES else False
+        self.waited_s += monotonic() - self._asked
+        self.bytes_out += len(rest)
+        self.failure = self._judged(rest)
+        return True
+
+    def _committed_now(self, reply: PromptReply) -> bool | None:
+        tap = self._tap
+        if tap is None:
+            assert self._form is not None
+            self._tap = tap = self._form.tap()
+        data = self._taken(reply)
+        if not data:
+            return self._unlisten() if data is not None else False
+        self.body = self._form_shaped(tap.feed(data))
+        if tap.fault is not None or (tap.done and not tap.committed):
+            return self._unlisten()
+        if not tap.committed:
+            return False
+        self._content_came(tap)
+        return True
+
+    def read_now(self) -> bytes | None:
+        """As `read`; None when nothing has come yet, b"" when `read` must find out."""
+        tap, reply = self._tap, self._prompt_reply
+        if tap is None or reply is None or self._stopped is not None or _is_over(tap):
+            return b""
+        data = self._taken(reply)
+        if not data:
+            return data
+        passed = self._form_shaped(tap.feed(data))
+        self._progress(tap)
+        return passed or (b"" if _is_over(tap) else None)
+
+    def ended_now(self) -> bool:
+        """Whether the stream has come to a good end, connection included; else `read` must find out."""
+        tap, reply = self._tap, self._prompt_reply
+        if tap is None or reply is None or self._stopped is not None:
+            return False
+        if not (tap.done and tap.complete) or tap.fault is not None:
+            return False
+        if reply.take_rest() is None:
+            return False
+        self.body = self._end()
+        return True
+
+    def _taken(self, reply: PromptReply) -> bytes | None:
+        """What has come; b"" when there will be no more, or not what is due."""
+        now = monotonic()
+        self.waited_s += now - self._asked
+        self._asked = now
+        try:
+            data = reply.take()
+        except TransportError:
+            return b""
+        if data:
+            self.bytes_out += len(data)
+        return data
+
+    def _unlisten(self) -> bool | None:
+        """Somebody will wait now; gives what `started` then gives."""
+        if self._launched is not None:
+            self._launched.listen(None)
+        self._listener = None
+        return None
 
     def close(self) -> None:
         """Idempotent. A connection whose answer was not read to its end is aborted at once."""
         self._ended = True
-        self._watchdog.close()
+        if self._own_watchdog is not None:
+            self._own_watchdog.close()
         if self._reading is not None and not self._reading.cancel() and not self._reading.cancelled():
             self._reading.exception()  # it ended by itself, and nobody will ask any more
         if self._reply is not None:
             self._reply.close()
+        elif self._launched is not None:
+            self._launched.abort()
 
     async def _begin(self) -> Failure | None:
-        call, limits, account = self._call, self._limits, self._account
-        path = None if self._endpoint is None else account.path(self._endpoint, self._model, stream=call.stream)
+        request = self._request or self._asked_for()
+        if isinstance(request, Failure):
+            return request
+        if self._reply is None:
+            await self._send(request)
+        if self.status != 200:
+            return await self._error()
+        if self._call.peek.stream and self._streams:
+            return await self._first_content()
+        return await self._whole()
+
+    async def _send(self, request: UpstreamRequest) -> None:
+        """Until the head has come."""
+        connect_s, asked, prompt = self._limits.connect_s, monotonic(), self._account.prompt
+        if self._launched is None:
+            self._asked = asked
+            self._await_head(asked)
+        try:
+            with self._watchdog:
+                if self._launched is None or prompt is None:
+                    reply = await self._account.transport.send(request, connect_s=connect_s)
+                else:
+                    reply = await prompt.land(self._launched, request, connect_s=connect_s)
+        finally:
+            self.waited_s += monotonic() - asked
+        self._headed(reply)
+
+    def _headed(self, reply: Reply) -> None:
+        """The head has come."""
+        self._reply = reply
+        self.head_s = monotonic() - self.began
+        self._await_content(self._asked)
+        self.status = reply.status
+        self.headers = headers = dict(reply.headers)
+        self._streams = headers.get("content-type", "").startswith("text/event-stream")
+        self.connect_s = reply.connect_s
+        self.reused = reply.connect_s is None
+
+    def _asked_for(self) -> UpstreamRequest | Failure:
+        """The request, or why it cannot be asked here.
+
+        Raises:
+            ValidationError: When the client's cannot be understood.
+        """
+        call, account = self._call, self._account
+        path = None if self._endpoint is None else account.path(self._endpoint, self._model, stream=call.peek.stream)
         if self._endpoint is None or path is None:
             offers = f"{account.provider.name} does not offer {call.operation.value}"
             return Failure(Kind.MODEL_UNAVAILABLE, offers)
@@ -199,39 +408,28 @@ class Exchange:
             form = self._form = self._formed(self._endpoint)
         except Untranslatable as error:
             return Failure(Kind.LOSSY, f"{account.provider.name} cannot be asked this: {error}")
-        if self._on_loss is OnLoss.REJECT and (lost := [loss for loss in form.losses if loss.how is not How.ADDED]):
+        if (
+            form.losses
+            and self._on_loss is OnLoss.REJECT
+            and (lost := [loss for loss in form.losses if loss.how is not How.ADDED])
+        ):
             told = "; ".join(map(str, lost))
             return Failure(Kind.LOSSY, f"on_loss: reject, and {account.provider.name} would not be told all: {told}")
-        headers = account.headers(call.headers, stream=call.stream, dialect=self.dialect)
-        request = UpstreamRequest("POST", path, headers, form.body)
-        asked = monotonic()
-        if limits.head_s is not None:
-            self._due(asked + limits.head_s, Kind.FIRST_TOKEN_TIMEOUT)
+        headers = account.headers(call.headers, stream=call.peek.stream, dialect=self.dialect)
+        self._request = UpstreamRequest("POST", path, headers, form.body)
+        return self._request
+
+    def _await_head(self, asked: float) -> None:
+        """The deadline of the head, which is that of the content where it has none of its own."""
+        if self._limits.head_s is not None:
+            self._due(asked + self._limits.head_s, Kind.FIRST_TOKEN_TIMEOUT)
         else:
             self._await_content(asked)
-        try:
-            with self._watchdog:
-                reply = await self._account.transport.send(request, connect_s=limits.connect_s)
-        finally:
-            self.waited_s += monotonic() - asked
-        self._reply = reply
-        self.head_s = monotonic() - self.began
-        self._await_content(asked)
-        self.status = reply.status
-        self.headers = dict(reply.headers)
-        self.connect_s = reply.connect_s
-        self.reused = reply.connect_s is None
-        if reply.status != 200:
-            return await self._error()
-        streams = self.headers.get("content-type", "").startswith("text/event-stream")
-        if call.stream and streams:
-            return await self._first_content()
-        return await self._whole()
 
     def _await_content(self, asked: float) -> None:
         """The deadline of the first content, or of the whole answer where it is not streamed."""
         limits = self._limits
-        patience_s = limits.first_token_s if self._call.stream else limits.answer_s
+        patience_s = limits.first_token_s if self._call.peek.stream else limits.answer_s
         self._due(asked + patience_s, Kind.CLIENT_DEADLINE if limits.read_is_clients else Kind.FIRST_TOKEN_TIMEOUT)
 
     def _formed(self, operation: Operation) -> Form:
@@ -254,16 +452,18 @@ class Exchange:
         return codec(self.dialect).decode_failure(status, self.headers, body, time.time())
 
     async def _whole(self) -> Failure | None:
-        body = await self._take(MAX_ANSWER_BYTES + 1)
+        return self._judged(await self._take(MAX_ANSWER_BYTES + 1))
+
+    def _judged(self, body: bytes) -> Failure | None:
+        """An answer that has come whole: why it is none, or None."""
         if len(body) > MAX_ANSWER_BYTES:
             return Failure(
                 Kind.MALFORMED, f"the provider's answer is larger than {MAX_ANSWER_BYTES} bytes", self.status
             )
         assert self._form is not None
-        streamed = self.headers.get("content-type", "").startswith("text/event-stream")
-        whole = self._form.whole(body, streamed=streamed)
+        whole = self._form.whole(body, streamed=self._streams)
         if isinstance(whole, Failure) and (hidden := self._account.hide(body)) != body:
-            whole = self._form.whole(hidden, streamed=streamed)
+            whole = self._form.whole(hidden, streamed=self._streams)
         if isinstance(whole, Failure):
             return whole if whole.status is not None else msgspec.structs.replace(whole, status=self.status)
         self.body, self.model_served, self.id = whole.body, whole.model, whole.id
@@ -286,21 +486,31 @@ class Exchange:
 
     async def _first_content(self) -> Failure | None:
         assert self._form is not None
-        self._tap = tap = self._form.tap()
+        if self._tap is None:
+            self._tap = self._form.tap()
+        tap, more = self._tap, True
         while True:
-            data = await self._wait()
-            self.body = self._form.shaped(tap.feed(data) if data else tap.end())
             if tap.fault is not None:
                 return self._faulted(tap)
             if tap.committed:
                 break
-            if tap.done or not data:
+            if tap.done or not more:
                 return tap.verdict() or Failure(Kind.MALFORMED, "the provider's stream held no answer")
-        self.first_token_s = monotonic() - self.began
-        self._progress(tap)
+            data = await self._wait()
+            self.body = self._form.shaped(tap.feed(data) if data else tap.end())
+            more = bool(data)
+        self._content_came(tap)
         if self._stream.mode is not StreamMode.LIVE:
             await self._hold()
         return self.failure
+
+    def _content_came(self, tap: StreamTap) -> None:
+        self.first_token_s = monotonic() - self.began
+        self._progress(tap)
+
+    def _form_shaped(self, frames: bytes) -> bytes:
+        assert self._form is not None
+        return self._form.shaped(frames)
 
     async def _hold(self) -> None:
         """Keep back what has come until the route lets it go: what breaks before can still fail over."""
@@ -322,7 +532,7 @@ class Exchange:
     async def _comes_before(self, moment: float) -> bool:
         """Whether more has come by then; a read that takes longer goes on."""
         if self._reading is None:
-            self._reading = self._loop.create_task(self._receive())
+            self._reading = asyncio.get_running_loop().create_task(self._receive())
         await asyncio.wait({self._reading}, timeout=max(0.0, moment - monotonic()))
         return self._reading.done()
 
@@ -378,11 +588,20 @@ class Exchange:
 
     def _due(self, moment: float, kind: Kind) -> None:
         """The next deadline: this one, or the total if that comes first."""
-        if moment < self._limits.total_at:
-            self._watchdog.due, self._watchdog.kind = moment, kind
-        else:
-            self._watchdog.due = self._limits.total_at
-            self._watchdog.kind = Kind.CLIENT_DEADLINE if self._limits.total_is_clients else Kind.DEADLINE
+        limits = self._limits
+        if moment >= limits.total_at:
+            moment, kind = limits.total_at, Kind.CLIENT_DEADLINE if limits.total_is_clients else Kind.DEADLINE
+        self.due, self._late = moment, kind
+        if self._own_watchdog is not None:
+            self._own_watchdog.due, self._own_watchdog.kind = moment, kind
+
+    @property
+    def _watchdog(self) -> Watchdog:
+        watchdog = self._own_watchdog
+        if watchdog is None:
+            watchdog = self._own_watchdog = Watchdog(asyncio.get_running_loop())
+            watchdog.due, watchdog.kind = self.due, self._late
+        return watchdog
 
     def _end(self, *, error: Failure | None = None) -> bytes:
         """The stream is over; what it still lacks for the client, if it is complete."""
@@ -418,3 +637,7 @@ class Exchange:
             Kind.DEADLINE: f"the total deadline passed while {name} was answering",
         }
         return Failure(kind, messages[kind], self.status)
+
+
+def _is_over(tap: StreamTap) -> bool:
+    return tap.done or tap.fault is not None

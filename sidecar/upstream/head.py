@@ -14,7 +14,7 @@ import re
 
 from sidecar.upstream.transport import UpstreamRequest
 
-__all__ = ["encode_head"]
+__all__ = ["Heads", "encode_head"]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FRAMING = frozenset(
@@ -22,6 +22,8 @@ _FRAMING = frozenset(
 )
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})  # an empty body is not announced
 _NAMES_MAX = 1024
+_STARTS_MAX = 64  # they hold keys: few, and gone with the pool
+_START_BYTES_MAX = 4096
 _admitted: dict[str, str] = {}
 
 
@@ -35,21 +37,60 @@ def encode_head(request: UpstreamRequest, host_line: str) -> bytes:
     Raises:
         ValueError: When a part of it would not be read as what it is; no value is shown.
     """
-    method, path, body = request.method, request.path, request.body
+    return _start(request, host_line) + _framing(request)
+
+
+class Heads:
+    """The heads of requests to one origin. What requests repeat, all but the length, is written once.
+
+    Args:
+        host_line: `Host: ...` with its line end.
+    """
+
+    __slots__ = ("_host_line", "_starts")
+
+    def __init__(self, host_line: str) -> None:
+        self._host_line = host_line
+        self._starts: dict[tuple[str, str, tuple[tuple[str, str], ...]], bytes] = {}
+
+    def encode(self, request: UpstreamRequest) -> bytes:
+        """As `encode_head`."""
+        headers = request.headers
+        if type(headers) is not tuple:
+            return encode_head(request, self._host_line)
+        key = (request.method, request.path, headers)
+        start = self._starts.get(key)
+        if start is None:
+            start = _start(request, self._host_line)
+            if len(self._starts) >= _STARTS_MAX:
+                self._starts.clear()
+            if len(start) <= _START_BYTES_MAX:
+                self._starts[key] = start
+        return start + _framing(request)
+
+
+def _start(request: UpstreamRequest, host_line: str) -> bytes:
+    method, path = request.method, request.path
     lines = [f"{method} {path} HTTP/1.1\r\n", host_line]
     for name, value in request.headers:
         lines.append(f"{_admitted.get(name) or _admit(name)}{value}\r\n")
-    if not isinstance(body, bytes):
-        lines.append("Transfer-Encoding: chunked\r\n")
-    elif body or method not in _BODILESS:
-        lines.append(f"Content-Length: {len(body)}\r\n")
     text = "".join(lines)
     breaks = len(lines)
     if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
         raise ValueError("a request's method, path or header holds a line break or NUL")
     if " " in path or path[:1] != "/" or not path.isascii() or not method.isalpha():
         raise ValueError("a request's method or path is not well-formed")
-    return f"{text}\r\n".encode("latin-1")
+    return text.encode("latin-1")
+
+
+def _framing(request: UpstreamRequest) -> bytes:
+    """What tells the body's end, and the head's."""
+    body = request.body
+    if not isinstance(body, bytes):
+        return b"Transfer-Encoding: chunked\r\n\r\n"
+    if body or request.method not in _BODILESS:
+        return b"Content-Length: %d\r\n\r\n" % len(body)
+    return b"\r\n"
 
 
 def _admit(name: str) -> str:

@@ -3,7 +3,8 @@
 Knows bytes, framing and back-pressure; must not know pools (a `Keeper` is told when the connection is
 free or gone), dialects or deadlines. It is the hottest code of the house, so the exchange's state lives
 in the connection, whose parser and callbacks are made once, and a future is made only when there is
-nothing to hand over yet.
+nothing to hand over yet. Who does not want to wait at all gives `listen` a callback: it is told of
+everything that comes, and asks with `take`.
 
     idle --exchange--> sent --head--> open --message complete, read to its end--> idle
       any byte or EOF while idle, any failure, any close before the end: aborted
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -39,6 +40,26 @@ HEAD_BYTES_MAX = 64 * 1024  # of heads, trailers and chunk extensions without a 
 BODY_HELD_BYTES_MAX = 256 * 1024  # above it the socket is not read until the reader has caught up
 JOINED_BYTES_MAX = 64 * 1024  # a body up to this size is copied behind its head, larger ones are not
 _NAMES_MAX = 1024
+_OF_NO_INTEREST = frozenset(  # of servers, caches and browsers: they are not even decoded
+    {
+        "alt-svc",
+        "cache-control",
+        "connection",
+        "date",
+        "expires",
+        "keep-alive",
+        "nel",
+        "report-to",
+        "server",
+        "set-cookie",
+        "strict-transport-security",
+        "vary",
+        "via",
+        "x-content-type-options",
+        "x-envoy-upstream-service-time",
+        "x-powered-by",
+    }
+)
 _names: dict[bytes, str] = {}
 
 
@@ -67,6 +88,7 @@ class Connection(asyncio.Protocol):
         "_held_bytes",
         "_keep_alive",
         "_keeper",
+        "_listener",
         "_loop",
         "_parser",
         "_paused",
@@ -102,38 +124,56 @@ class Connection(asyncio.Protocol):
         self._source_error: BaseException | None = None
         self._sender: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._listener: Callable[[], None] | None = None
         self._drained: asyncio.Future[None] | None = None
 
     # -- the exchange
 
-    async def exchange(
-        self, head: bytes, body: bytes | AsyncIterator[bytes], *, bodiless: bool, connect_s: float | None
-    ) -> HttpReply:
-        """Send a request and wait for its response's head.
+    def begin(self, head: bytes, body: bytes | AsyncIterator[bytes], *, bodiless: bool) -> None:
+        """Send a request; what becomes of it is told by `response`.
 
         Args:
             head: As `encode_head` gives it.
             body: What the head announces.
             bodiless: The response has no body whatever its head says (HEAD).
+        """
+        self._status = self._bare_bytes = 0
+        self._complete = False
+        self._bodiless = bodiless
+        self._send(head, body)
+
+    async def response(self, connect_s: float | None) -> HttpReply:
+        """Wait for the response's head.
+
+        Args:
             connect_s: For the reply.
 
         Raises:
             TransportError: RESET when nothing came, else CUT or PROTOCOL.
         """
-        self._status = self._bare_bytes = 0
-        self._complete = False
-        self._bodiless = bodiless
-        try:
-            self._send(head, body)
-            while not self._status:
-                if self._error is not None:
-                    raise self._source_error or self._error
-                self._waiter = self._loop.create_future()
-                await self._waiter
-        except BaseException:
-            self.abort()
-            raise
-        return HttpReply(self, self._status, self._head, connect_s)
+        while (reply := self.response_now(connect_s)) is None:
+            if self._error is not None:
+                raise self._source_error or self._error
+            await self.wait()
+        return reply
+
+    def response_now(self, connect_s: float | None) -> HttpReply | None:
+        """The response whose head has come; None when none has, for now or for good."""
+        return HttpReply(self, self._status, self._head, connect_s) if self._status else None
+
+    @property
+    def held_bytes(self) -> int:
+        """How much of the body has come and was not taken."""
+        return self._held_bytes
+
+    @property
+    def broken(self) -> bool:
+        """Whether the exchange has failed; what came before may still be taken."""
+        return self._error is not None
+
+    def listen(self, listener: Callable[[], None] | None) -> None:
+        """Have this called whenever something has come or happened, instead of waiting; None: no more."""
+        self._listener = listener
 
     def _send(self, head: bytes, body: bytes | AsyncIterator[bytes]) -> None:
         try:
@@ -196,6 +236,15 @@ class Connection(asyncio.Protocol):
             raise self._error
         return None
 
+    def take_rest(self) -> bytes | None:
+        """All that is left of the body, if its end has come, which also ends the exchange; else None."""
+        if not self._complete:
+            return None
+        chunks, self._chunks = self._chunks, []
+        self._held_bytes = 0
+        self._finish()
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
     async def wait(self) -> None:
         """Until something has come or happened; aborts when it is cancelled."""
         self._waiter = self._loop.create_future()
@@ -215,6 +264,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Drop the connection now, with all that is under way on it."""
         self._chunks = []
+        self._listener = None  # whoever does this knows
         self._drop(Breach.CUT, "the exchange was closed")
 
     def hang_up(self) -> None:
@@ -222,6 +272,7 @@ class Connection(asyncio.Protocol):
         self._drop(Breach.CUT if self._status else Breach.RESET, "the transport was closed")
 
     def _finish(self) -> None:
+        self._listener = None
         if self._keep_alive and self._sent and not self._transport.get_write_buffer_size():
             self._keeper.keep(self)
         else:
@@ -237,7 +288,11 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, or a trailer, which goes to a list that nobody reads."""
-        self._headers.append((_names.get(name) or _remember(name), value.strip().decode("latin-1")))
+        text = _names.get(name)
+        if text is None:
+            text = _remember(name)
+        if text:
+            self._headers.append((text, value.strip().decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         """A head has come; those of 1xx are passed over."""
@@ -278,11 +333,7 @@ class Connection(asyncio.Protocol):
             if not self._complete:  # else the answer is whole, and only what follows it is not
                 self._drop(Breach.PROTOCOL, f"the answer is not HTTP/1.1: {_complaint(error)}")
         self._measure(len(data))
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+        self._tell()
 
     def _measure(self, received: int) -> None:
         """Hold the limits: what is kept for a slow reader, and what comes without being a body."""
@@ -344,9 +395,18 @@ class Connection(asyncio.Protocol):
             self._sender.cancel()
         self._transport.abort()
         self._keeper.forget(self)
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Something has come or happened."""
+        if self._listener is not None:
+            self._listener()
+            return
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
 
 
 class HttpReply:
@@ -363,18 +423,37 @@ class HttpReply:
         self._connection: Connection | None = connection
         self._ended = False
 
-    async def read(self) -> bytes:
-        """See `Reply.read`."""
+    def take(self) -> bytes | None:
+        """See `Reply.take`."""
         connection = self._connection
         if connection is None:
             if self._ended:
                 return b""
             raise TransportError(Breach.CUT, "the reply was closed")
-        while (data := connection.take()) is None:
-            await connection.wait()
-        if not data:
+        data = connection.take()
+        if data is not None and not data:
             self._ended = True
             self._connection = None
+        return data
+
+    def take_rest(self) -> bytes | None:
+        """All that is left of the body, if its end has come; None while it has not."""
+        connection = self._connection
+        rest = None if connection is None else connection.take_rest()
+        if rest is not None:
+            self._ended = True
+            self._connection = None
+        return rest
+
+    async def wait(self) -> None:
+        """See `Reply.wait`."""
+        if self._connection is not None:
+            await self._connection.wait()
+
+    async def read(self) -> bytes:
+        """See `Reply.read`."""
+        while (data := self.take()) is None:
+            await self.wait()
         return data
 
     def close(self) -> None:
@@ -385,8 +464,13 @@ class HttpReply:
 
 
 def _remember(name: bytes) -> str:
-    """The text of a header's name; names repeat, so a bounded number of them is decoded once."""
+    """The text of a header's name, empty if nobody will ask for it.
+
+    Names repeat, so a bounded number of them is decoded once.
+    """
     text = name.decode("latin-1").lower()
+    if text in _OF_NO_INTEREST or text.startswith(("cf-", "access-control-", "sec-")):
+        text = ""
     if len(_names) < _NAMES_MAX:
         _names[name] = text
     return text

@@ -15,7 +15,7 @@ import asyncio
 import time
 
 from sidecar.upstream.dial import Dialer
-from sidecar.upstream.head import encode_head
+from sidecar.upstream.head import Heads
 from sidecar.upstream.http import Connection, HttpReply
 from sidecar.upstream.transport import Breach, Origin, TransportError, UpstreamRequest
 
@@ -34,7 +34,7 @@ class Pool:
     def __init__(self, origin: Origin, *, idle_s: float = 60.0, max_idle: int = 1024) -> None:
         self.opened = 0  # connections ever opened
         self._where = origin.authority
-        self._host_line = f"Host: {origin.authority}\r\n"
+        self._heads = Heads(f"Host: {origin.authority}\r\n")
         self._dialer = Dialer(origin)
         self._idle_s = idle_s
         self._max_idle = max_idle
@@ -57,18 +57,33 @@ class Pool:
 
     async def send(self, request: UpstreamRequest, *, connect_s: float) -> HttpReply:
         """See `Transport.send`."""
-        head = encode_head(request, self._host_line)
-        body = request.body
-        bodiless = request.method == "HEAD"
+        return await self.land(self.launch(request), request, connect_s=connect_s)
+
+    def launch(self, request: UpstreamRequest) -> Connection | None:
+        """Send the request at once, on an idle connection; None when there is none. `land` comes next."""
         connection = self._reused()
         if connection is not None:
+            self._begin(connection, request)
+        return connection
+
+    async def land(self, connection: Connection | None, request: UpstreamRequest, *, connect_s: float) -> HttpReply:
+        """The response to what was launched; what could not be, or got no answer at all, is sent now."""
+        if connection is not None:
             try:
-                return await connection.exchange(head, body, bodiless=bodiless, connect_s=None)
+                return await connection.response(None)
             except TransportError as error:
-                if error.breach is not Breach.RESET or not isinstance(body, bytes) or self._closed:
+                if error.breach is not Breach.RESET or not isinstance(request.body, bytes) or self._closed:
                     raise
         connection, took_s = await self._opened(connect_s)
-        return await connection.exchange(head, body, bodiless=bodiless, connect_s=took_s)
+        self._begin(connection, request)
+        return await connection.response(took_s)
+
+    def _begin(self, connection: Connection, request: UpstreamRequest) -> None:
+        try:
+            connection.begin(self._heads.encode(request), request.body, bodiless=request.method == "HEAD")
+        except BaseException:
+            connection.abort()
+            raise
 
     async def check(self, *, connect_s: float) -> None:
         """See `Transport.check`."""
@@ -94,10 +109,9 @@ class Pool:
             return
         self._running.discard(connection)
         self._idle[connection] = None
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
+        connection.idle_since = time.monotonic()
         if self._expiry is None:
-            self._expiry = loop.call_later(self._idle_s, self._expire)
+            self._expiry = asyncio.get_running_loop().call_later(self._idle_s, self._expire)
 
     def forget(self, connection: Connection) -> None:
         """See `Keeper.forget`."""
@@ -111,7 +125,7 @@ class Pool:
         if not self._idle:
             return None
         connection, _ = self._idle.popitem()
-        if asyncio.get_running_loop().time() - connection.idle_since > self._idle_s:
+        if time.monotonic() - connection.idle_since > self._idle_s:
             connection.abort()
             return None
         self._running.add(connection)
@@ -137,10 +151,10 @@ class Pool:
 
     def _expire(self) -> None:
         """Close what has been idle for too long, and come back when the next one may have been."""
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         for connection in [each for each in self._idle if now - each.idle_since >= self._idle_s]:
             connection.abort()
         self._expiry = None
         if self._idle:
-            due = next(iter(self._idle)).idle_since + self._idle_s
-            self._expiry = asyncio.get_running_loop().call_at(due, self._expire)
+            left_s = next(iter(self._idle)).idle_since + self._idle_s - now
+            self._expiry = asyncio.get_running_loop().call_later(left_s, self._expire)

@@ -10,15 +10,25 @@ this process). They agree by differential tests.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from sidecar.model.topology import Tls
 
-__all__ = ["Breach", "Origin", "Reply", "Transport", "TransportError", "UpstreamRequest"]
+__all__ = [
+    "Breach",
+    "Launched",
+    "Origin",
+    "Prompt",
+    "PromptReply",
+    "Reply",
+    "Transport",
+    "TransportError",
+    "UpstreamRequest",
+]
 
 
 class Breach(StrEnum):
@@ -107,3 +117,49 @@ class Transport(Protocol):
 
     async def aclose(self) -> None:
         """Close every connection; running exchanges break with CUT or RESET. Idempotent."""
+
+
+class PromptReply(Reply, Protocol):
+    """A reply that can be asked what has come, without waiting."""
+
+    def take(self) -> bytes | None:
+        """As `read`; None when nothing has come yet.
+
+        Raises:
+            TransportError: As `read`.
+        """
+
+    def take_rest(self) -> bytes | None:
+        """All that is left of the body if its end has come, which is then the reply's end; else None."""
+
+
+class Launched(Protocol):
+    """A request that was sent without waiting for anything."""
+
+    @property
+    def held_bytes(self) -> int:
+        """How much of the reply's body has come and was not taken; there is a limit."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether the exchange has failed; what came before may still be taken."""
+
+    def listen(self, listener: Callable[[], None] | None) -> None:
+        """Have this called whenever something has come or happened, until the exchange ends; None: no more."""
+
+    def response_now(self, connect_s: float | None) -> PromptReply | None:
+        """The reply whose head has come; None when none has, for now or for good."""
+
+    def abort(self) -> None:
+        """Give the exchange up. Idempotent."""
+
+
+@runtime_checkable
+class Prompt(Protocol):
+    """A transport that can send at once, when it has a connection at hand."""
+
+    def launch(self, request: UpstreamRequest) -> Launched | None:
+        """Send the request without waiting; None when that cannot be done."""
+
+    async def land(self, launched: Launched | None, request: UpstreamRequest, *, connect_s: float) -> Reply:
+        """As `Transport.send`, of a request that was launched, or could not be."""
