@@ -22,6 +22,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -40,6 +41,8 @@ START_S = 30.0  # all these are for what hangs: a machine that others use, too, 
 _STOP_S = 30.0
 _PR_SET_PDEATHSIG = 1
 _FAULTS = frozenset({"task.failed", "thread.failed", "finalizer.failed", "process.crashed", "daemon.failed"})
+
+_KEY = re.compile(r'api_key: *"?([^"\s,{}$]{12,})')
 
 Reply = tuple[int, Mapping[str, str], bytes]  # status, headers (names in any case), body
 
@@ -264,11 +267,20 @@ class RunningDaemon:
             raise AssertionError(f"{message} within {timeout_s} s:\n{self.stderr[-4000:]}") from None
 
     def check(self) -> None:
-        """Fail when it said what a healthy daemon does not say."""
+        """Fail when it said what a healthy daemon does not say; no test may see a key in what was written."""
+        text = self.stderr
+        for key in self._keys():
+            assert key not in text, f"a key is in the log: {text[max(0, text.index(key) - 300) : text.index(key)]}***"
         for line in self.log_lines():
             warned = line["event"] == "library.logged" and line.get("logger") == "py.warnings"
             faulty = line["event"] in _FAULTS or "traceback" in line or warned
             assert not faulty or line["event"] in self._expect, f"the daemon failed inside: {line}"
+
+    def _keys(self) -> set[str]:
+        """The keys of its config and its environment; those that are too short to be told from a word left out."""
+        config = self.config_path.read_text("utf-8", "replace") if self.config_path.is_file() else ""
+        named = {value for name, value in self._env.items() if name.endswith(("_KEY", "_TOKEN")) and len(value) > 11}
+        return named | set(_KEY.findall(config))
 
     # -- requests
 
