@@ -31,6 +31,7 @@ from sidecar.dialects.openai_responses_reading import decode_request
 from sidecar.dialects.openai_responses_stream import StreamDecoder
 from sidecar.dialects.openai_responses_writing import encode_request
 from sidecar.model.failures import Failure
+from sidecar.model.topology import Dialect
 
 __all__ = [
     "MINTED",
@@ -60,9 +61,11 @@ def decode_failure(status: int, headers: Mapping[str, str], body: bytes, now_utc
 
 def encode_failure(failure: Failure, attempts: Sequence[Mapping[str, Any]] = ()) -> tuple[bytes, str]:
     """See `dialect.Codec`."""
-    if failure.upstream is not None and failure.upstream.dialect is not DIALECT:
-        failure = msgspec.structs.replace(failure, upstream=None)
-    return openai_errors.encode_failure(failure, attempts)
+    own = failure.upstream
+    if own is not None:  # the shape is that of chat; whose words they are, is not
+        told = own.dialect is DIALECT
+        own = msgspec.structs.replace(own, dialect=Dialect.OPENAI_CHAT) if told else None
+    return openai_errors.encode_failure(msgspec.structs.replace(failure, upstream=own), attempts)
 
 
 def fault_event(failure: Failure, attempts: Sequence[Mapping[str, Any]] = ()) -> bytes:
