@@ -23,6 +23,7 @@ _SPARE = 500  # descriptors that this process and the daemon need beside
 _FEW = 120
 
 
+@pytest.mark.timeout(150)
 async def test_ten_thousand_idle_connections(daemon: RunningDaemon) -> None:
     with many_descriptors(_IDLE + _SPARE) as most:
         count = min(_IDLE, most - _SPARE)

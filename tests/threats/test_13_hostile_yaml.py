@@ -26,7 +26,7 @@ HOSTILE = {
     "two documents": "routes: {}\n---\nroutes: {}\n",
     "duplicate keys": "routes: {}\nroutes: {}\n",
     "unknown keys": "listne: []\n",
-    "many keys": "".join(f"k{n}: 1\n" for n in range(100_000)),
+    "many keys": "".join(f"k{n}: 1\n" for n in range(20_000)),
     "a long number": "limits: {max_connections: " + "9" * 5000 + "}",
     "a number in an exponent": "limits: {max_connections: 1e999999999}",
     "control characters": "routes: {a\x07b: {chain: [x/y]}}",
