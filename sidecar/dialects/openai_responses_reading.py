@@ -52,8 +52,9 @@ from sidecar.model.hub import (
     ToolChoice,
 )
 
-__all__ = ["BREAKPOINT", "ENCRYPTED", "LOGPROBS", "decode_request"]
+__all__ = ["BREAKPOINT", "ENCRYPTED", "LOGPROBS", "PARTS", "decode_request"]
 
+PARTS = f"{NOTE}parts"  # what a message holds is not items, though nobody understands it
 LOGPROBS = "message.output_text.logprobs"
 ENCRYPTED = "reasoning.encrypted_content"
 BREAKPOINT: Mapping[str, Any] = MappingProxyType({"mode": "explicit"})
@@ -240,7 +241,7 @@ def _message(item: Mapping[str, Any], path: str) -> Message:
     blocks, bare = _content(fields, "content", "output_text" if role is Role.ASSISTANT else "input_text")
     extra = noted(fields.rest)
     if blocks and all(isinstance(block, Opaque) for block in blocks):
-        extra[f"{NOTE}type"] = "message"  # tells them from items
+        extra[PARTS] = True  # tells them from items
     return Message(role, blocks, bare, extra=extra)
 
 

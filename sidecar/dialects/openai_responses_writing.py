@@ -27,7 +27,7 @@ from sidecar.dialects.openai_responses_items import (
     thinking_item,
 )
 from sidecar.dialects.openai_responses_options import options
-from sidecar.dialects.openai_responses_reading import BREAKPOINT, ENCRYPTED
+from sidecar.dialects.openai_responses_reading import BREAKPOINT, ENCRYPTED, PARTS
 from sidecar.model.blocks import (
     Block,
     CacheMark,
@@ -163,7 +163,7 @@ class _Turn:
         if not message.blocks and self._own:
             yield self._wrapped([])
         # Beside texts and media, what nobody understands is a part of the message; alone it is an item.
-        holds_parts = f"{NOTE}type" in message.extra or any(isinstance(block, Text | Media) for block in message.blocks)
+        holds_parts = PARTS in message.extra or any(isinstance(block, Text | Media) for block in message.blocks)
         places = enumerate(message.blocks)
         for is_part, run in groupby(places, lambda each: _is_part(each[1], among_parts=holds_parts)):
             blocks = [(block, f"{self._path}.content[{place}]") for place, block in run]
@@ -187,7 +187,7 @@ class _Turn:
         """A message item; what the turn has beside its blocks goes to the first."""
         item = {"role": self._message.role.value, "content": content}
         if self._own:
-            item |= given_back(self._extra)
+            item |= given_back({name: value for name, value in self._extra.items() if name != PARTS})
             self._extra = {}
         return item
 
