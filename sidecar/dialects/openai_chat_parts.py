@@ -62,13 +62,14 @@ AUDIO_FORMATS: Mapping[str, str] = MappingProxyType(
 )
 AUDIO_MIMES: Mapping[str, str] = MappingProxyType({"wav": "audio/wav", "mp3": "audio/mpeg"})
 
-# Who signed a thought, by the `format` of its details. Any other format only this dialect can take back.
+# Who signed a thought, by the `format` of its details: the customary name, or one made of the dialect's. Any
+# other format only this dialect can take back.
 FORMATS: Mapping[Dialect, str] = MappingProxyType(
-    {
+    {dialect: f"{dialect.value}-v1" for dialect in Dialect}
+    | {
         Dialect.ANTHROPIC_MESSAGES: "anthropic-claude-v1",
         Dialect.OPENAI_RESPONSES: "openai-responses-v1",
         Dialect.GEMINI_GENERATE: "google-gemini-v1",
-        Dialect.OPENAI_CHAT: "openai-chat-v1",
     }
 )
 _NOBODY = "unknown"

@@ -49,7 +49,11 @@ class _Usage(msgspec.Struct):
     completion_tokens: int | None = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
+    total_tokens: int | None = None
     prompt_cache_hit_tokens: int | None = None  # DeepSeek
+    cached_tokens: int | None = None  # Moonshot
+    cache_read_input_tokens: int | None = None  # Anthropic's words, at several gateways
+    cache_creation_input_tokens: int | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -214,7 +218,10 @@ def _fields(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
 
 
 def usage_of(raw: msgspec.Raw | bytes) -> Usage | None:
-    """A usage object in the house's convention; None when there is none, or it cannot be read."""
+    """A usage object in the house's convention; None when there is none, or it cannot be read.
+
+    Where the total is more than its parts (xAI, Google), the difference is what the model thought.
+    """
     try:
         usage = _DECODE_USAGE(raw)
     except MALFORMED:
@@ -222,14 +229,27 @@ def usage_of(raw: msgspec.Raw | bytes) -> Usage | None:
     if usage is None or (usage.prompt_tokens is None and usage.completion_tokens is None):
         return None
     prompt = usage.prompt_tokens_details or _PromptDetails()
-    completion = usage.completion_tokens_details or _CompletionDetails()
+    reasoning = (usage.completion_tokens_details or _CompletionDetails()).reasoning_tokens
+    output, hidden = usage.completion_tokens, _hidden(usage)
+    if output is not None and hidden:
+        output, reasoning = output + hidden, reasoning or hidden
     return Usage(
         usage.prompt_tokens,
-        usage.completion_tokens,
-        prompt.cached_tokens if prompt.cached_tokens is not None else usage.prompt_cache_hit_tokens,
-        prompt.cache_write_tokens,
-        completion.reasoning_tokens,
+        output,
+        _first(prompt.cached_tokens, usage.prompt_cache_hit_tokens, usage.cached_tokens, usage.cache_read_input_tokens),
+        _first(prompt.cache_write_tokens, usage.cache_creation_input_tokens),
+        reasoning,
     )
+
+
+def _hidden(usage: _Usage) -> int:
+    if usage.prompt_tokens is None or usage.completion_tokens is None or usage.total_tokens is None:
+        return 0
+    return max(0, usage.total_tokens - usage.prompt_tokens - usage.completion_tokens)
+
+
+def _first(*tokens: int | None) -> int | None:
+    return next((each for each in tokens if each is not None), None)
 
 
 def _malformed(body: bytes, reason: str) -> Failure:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.dialects.openai_facts import AnswerFacts, read_answer, stream_of
+from sidecar.dialects.openai_facts import AnswerFacts, read_answer, stream_of, usage_of
 from sidecar.dialects.openai_reading import answer_of, read_message
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.records import Usage
@@ -237,3 +237,36 @@ def test_what_is_malformed_in_a_stream_is_passed_over() -> None:
     body = answer_of(stream)
     assert body is not None
     assert read_message(body).content == "ab"
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}, Usage(3, 4)),
+        ({"prompt_tokens": 3, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 2}}, Usage(3, 4, 2)),
+        ({"prompt_tokens": 3, "completion_tokens": 4, "prompt_cache_hit_tokens": 2}, Usage(3, 4, 2)),
+        ({"prompt_tokens": 3, "completion_tokens": 4, "cached_tokens": 2}, Usage(3, 4, 2)),
+        (
+            {"prompt_tokens": 9, "completion_tokens": 4, "cache_read_input_tokens": 2, "cache_creation_input_tokens": 5},
+            Usage(9, 4, 2, 5),
+        ),
+        (
+            {"prompt_tokens": 3, "completion_tokens": 4, "completion_tokens_details": {"reasoning_tokens": 1}},
+            Usage(3, 4, None, None, 1),
+        ),
+        # The total tells that thoughts are counted apart.
+        (
+            {
+                "prompt_tokens": 3,
+                "completion_tokens": 4,
+                "total_tokens": 17,
+                "completion_tokens_details": {"reasoning_tokens": 10},
+            },
+            Usage(3, 14, None, None, 10),
+        ),
+        ({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 17}, Usage(3, 14, None, None, 10)),
+        ({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 5}, Usage(3, 4)),
+    ],
+)
+def test_usage_is_read_in_every_spelling(said: dict[str, Any], meant: Usage) -> None:
+    assert usage_of(json.dumps(said).encode()) == meant

@@ -74,8 +74,14 @@ def said(events: list[dict[str, Any]], *, whole: bool = False) -> dict[str, Any]
         "reasoning": reasoning,
         "calls": [(name, arguments or "{}") for _, (_, name, arguments) in sorted(calls.items())],
         "finish": finish,
-        "tokens": usage and (usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)),
+        "tokens": usage and tokens(usage),
     }
+
+
+def tokens(usage: dict[str, Any]) -> tuple[int, int]:
+    """What went in and what came out, thoughts included."""
+    prompt, completion = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
+    return prompt, max(completion, usage.get("total_tokens", 0) - prompt)
 
 
 def read(reading: Reading) -> dict[str, Any]:
