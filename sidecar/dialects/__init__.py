@@ -8,7 +8,9 @@
 `openai_reading`      the same as values of the Python API
 `openai_completions`  completions by way of chat
 `openai_errors`       errors, both ways; `openai_kinds`: which kind each is; `retry_after`: when to ask again
+`openai_responses`    the Responses dialect, and the map of its parts
 `gemini_generate`     Gemini's dialect, and the map of its parts
+`lanes`               blocks that overlap on the wire, told one after the other
 `loose`               JSON from servers that only nearly speak the dialect
 
 Pure: no I/O, no clock.
