@@ -1,4 +1,4 @@
-"""What every dialect gives: eight functions in one file, behind one protocol.
+"""What every dialect gives: eight functions in one file, behind one protocol; or the half that faces a provider.
 
 A dialect translates between its JSON and the hub and knows no other dialect. JSON is decoded and
 encoded by the caller: functions take and give plain values (dicts, lists, str, int, float, bool, None).
@@ -15,7 +15,7 @@ from sidecar.model.events import Event
 from sidecar.model.failures import Failure
 from sidecar.model.hub import HubRequest, HubResponse, Loss, Wire
 
-__all__ = ["Codec", "Decoder", "Encoder", "Untranslatable"]
+__all__ = ["Codec", "Decoder", "Encoder", "ProviderCodec", "Untranslatable"]
 
 
 class Untranslatable(Exception):  # noqa: N818 - it becomes a failure of kind LOSSY
@@ -48,7 +48,34 @@ class Encoder(Protocol):
         """The events as whole frames. A Stop brings everything that ends a stream; a Fault writes nothing."""
 
 
-class Codec(Protocol):
+class ProviderCodec(Protocol):
+    """What is needed to ask a provider in a dialect; its module is its only instance."""
+
+    def encode_request(self, request: HubRequest, wire: Wire, losses: list[Loss]) -> dict[str, Any]:
+        """The body for one target.
+
+        Raises:
+            Untranslatable: When nothing that is left would be what was asked.
+        """
+
+    def decode_response(self, body: Mapping[str, Any]) -> HubResponse | Failure:
+        """A provider's whole answer; a failure (MALFORMED, or the error that it tells of) when it is none."""
+
+    def StreamDecoder(self) -> Decoder:  # noqa: N802 - a class in every module
+        """A reader of one stream."""
+
+    def decode_failure(self, status: int, headers: Mapping[str, str], body: bytes, now_utc: float) -> Failure:
+        """What a provider's error answer means.
+
+        Args:
+            status: The HTTP status; 200 for an error inside of a stream or an answer.
+            headers: In lower case.
+            body: As it came; of a stream the data of its event.
+            now_utc: Seconds since 1970, to read a Retry-After that is a date.
+        """
+
+
+class Codec(ProviderCodec, Protocol):
     """One dialect, both ways; its module is its only instance."""
 
     def decode_request(self, fields: Mapping[str, Any], model: str, *, stream: bool) -> HubRequest:
@@ -64,21 +91,8 @@ class Codec(Protocol):
                 unknown roles, results without calls, orphaned or doubled ids, base64 that is none.
         """
 
-    def encode_request(self, request: HubRequest, wire: Wire, losses: list[Loss]) -> dict[str, Any]:
-        """The body for one target.
-
-        Raises:
-            Untranslatable: When nothing that is left would be what was asked.
-        """
-
-    def decode_response(self, body: Mapping[str, Any]) -> HubResponse | Failure:
-        """A provider's whole answer; a failure (MALFORMED, or the error that it tells of) when it is none."""
-
     def encode_response(self, response: HubResponse, losses: list[Loss]) -> dict[str, Any]:
         """A whole answer for a client."""
-
-    def StreamDecoder(self) -> Decoder:  # noqa: N802 - a class in every module
-        """A reader of one stream."""
 
     def StreamEncoder(self, losses: list[Loss], *, wants_usage: bool) -> Encoder:  # noqa: N802 - see above
         """A writer of one stream.
@@ -86,16 +100,6 @@ class Codec(Protocol):
         Args:
             losses: Where it notes what it cannot say.
             wants_usage: The client asked for usage, where its dialect gives it only to those who ask.
-        """
-
-    def decode_failure(self, status: int, headers: Mapping[str, str], body: bytes, now_utc: float) -> Failure:
-        """What a provider's error answer means.
-
-        Args:
-            status: The HTTP status; 200 for an error inside of a stream or an answer.
-            headers: In lower case.
-            body: As it came; of a stream the data of its event.
-            now_utc: Seconds since 1970, to read a Retry-After that is a date.
         """
 
     def encode_failure(self, failure: Failure, attempts: Sequence[Mapping[str, Any]] = ()) -> tuple[bytes, str]:

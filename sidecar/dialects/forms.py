@@ -36,7 +36,7 @@ from sidecar.dialects.openai_facts import read_answer, stream_of
 from sidecar.dialects.openai_reading import answer_of
 from sidecar.dialects.relay import Tap
 from sidecar.dialects.sse import parse, split
-from sidecar.dialects.table import codec
+from sidecar.dialects.table import codec, provider_codec
 from sidecar.dialects.translate import EventTap
 from sidecar.model.events import Event, Fault, Stop, fold, unfold
 from sidecar.model.failures import Failure, Kind
@@ -223,7 +223,7 @@ class _Objects:
         if value is None:
             return _no_json(body)
         if value.get("error"):
-            return codec(self._dialect).decode_failure(200, {}, body, 0.0)
+            return provider_codec(self._dialect).decode_failure(200, {}, body, 0.0)
         if self._answer is None:
             return Whole(body)
         answer = self._answer(value)
@@ -239,7 +239,7 @@ class _Conversation:
         self.losses: list[Loss] = []
         self._call = call
         self._theirs = DIALECT_OF[endpoint]
-        self._their_codec = codec(self._theirs)
+        self._their_codec = provider_codec(self._theirs)
         self._our_codec = codec(call.dialect)
         self._completes = call.operation is Operation.COMPLETIONS
 

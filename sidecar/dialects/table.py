@@ -8,10 +8,10 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import cast
 
-from sidecar.dialects.dialect import Codec
-from sidecar.model.topology import Dialect
+from sidecar.dialects.dialect import Codec, ProviderCodec
+from sidecar.model.topology import ClientDialect, Dialect
 
-__all__ = ["codec"]
+__all__ = ["codec", "provider_codec"]
 
 _MODULES: Mapping[Dialect, str] = MappingProxyType(
     {
@@ -19,11 +19,18 @@ _MODULES: Mapping[Dialect, str] = MappingProxyType(
         Dialect.OPENAI_RESPONSES: "openai_responses",
         Dialect.ANTHROPIC_MESSAGES: "anthropic_messages",
         Dialect.GEMINI_GENERATE: "gemini_generate",
+        Dialect.BEDROCK_CONVERSE: "bedrock_converse",
     }
 )
 
 
 @cache
-def codec(dialect: Dialect) -> Codec:
+def codec(dialect: ClientDialect) -> Codec:
     """The dialect's eight functions."""
-    return cast(Codec, import_module(f"sidecar.dialects.{_MODULES[dialect]}"))
+    return cast(Codec, provider_codec(dialect))
+
+
+@cache
+def provider_codec(dialect: Dialect) -> ProviderCodec:
+    """The four of them that face a provider."""
+    return cast(ProviderCodec, import_module(f"sidecar.dialects.{_MODULES[dialect]}"))

@@ -179,7 +179,8 @@ class Answer:
             return None
         self._recorder.request.route = route.name
         operation = self._call.operation
-        if operation in ESTIMATES and all(endpoint(each.provider, operation) is None for each in route.targets):
+        ways = (endpoint(each.provider, operation, each.model) for each in route.targets)
+        if operation in ESTIMATES and all(way is None for way in ways):
             self._estimate()
             return None
         self._engine = failover(

@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator, Iterable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from sidecar.dialects.table import codec
+from sidecar.dialects.table import codec, provider_codec
 from sidecar.manager.headers import reply_headers
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.records import AttemptRecord, RequestRecord
 from sidecar.model.topology import Provider
+from sidecar.model.ways import client_dialect
 from sidecar.upstream.passing import Passing
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class Passage:
         failure, status = self.failure, self._passing.status
         if failure is None and status is not None and status >= 400:
             dialect = self._provider.dialects[0]
-            failure = codec(dialect).decode_failure(status, dict(self._passing.headers), b"", time.time())
+            failure = provider_codec(dialect).decode_failure(status, dict(self._passing.headers), b"", time.time())
         if failure is None:
             return "ok", None, None
         return "truncated" if failure.kind is Kind.TRUNCATED else "failed", failure.kind.value, failure.message
@@ -201,6 +202,6 @@ class Passage:
     def _tell(self, failure: Failure) -> None:
         self.failure = failure
         self.status = failure.client_status
-        self.body, content_type = codec(self._provider.dialects[0]).encode_failure(failure)
+        self.body, content_type = codec(client_dialect(self._provider)).encode_failure(failure)
         generation = self._rooms.snapshot.generation
         self.headers = reply_headers(self._asked.request_id, content_type, "", generation=generation)

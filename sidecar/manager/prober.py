@@ -15,7 +15,7 @@ from sidecar.manager.checks import groups
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.records import AttemptRecord, Outcome, Selection
 from sidecar.model.settings import HealthMode
-from sidecar.model.topology import AuthScheme, Provider, Snapshot
+from sidecar.model.topology import Provider, Snapshot
 from sidecar.observe.log import DebugLogger
 from sidecar.observe.metrics import MetricsCollector
 from sidecar.observe.series import CHECK
@@ -85,7 +85,7 @@ class Prober:
         mode = HealthMode.TCP if first.name in self._downgraded else self._affordable(first)
         if mode is HealthMode.OFF:
             return self._answers(first.name)
-        if first.auth.scheme is not AuthScheme.NONE and first.auth.key is None:
+        if first.auth.missing:
             return False
         began = monotonic()
         result = await probe(self._registry.account(first), mode, timeout_s or first.health.timeout_s)

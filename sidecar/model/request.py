@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from sidecar.model.topology import Dialect, Operation
+from sidecar.model.topology import ClientDialect, Operation
 
 __all__ = ["Call", "ClientLimits", "Needs", "Peek"]
 
@@ -77,7 +77,7 @@ class Call(msgspec.Struct, frozen=True):
     """A client's request: immutable, so that every attempt is encoded from the original."""
 
     operation: Operation
-    dialect: Dialect
+    dialect: ClientDialect
     peek: Peek
     request_id: str
     headers: tuple[tuple[str, str], ...] = ()  # those of the client's that may go upstream

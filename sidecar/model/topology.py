@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -27,6 +27,7 @@ from sidecar.model.settings import (
 __all__ = [
     "Auth",
     "AuthScheme",
+    "ClientDialect",
     "Dialect",
     "Member",
     "ModelFacts",
@@ -53,6 +54,13 @@ class Dialect(StrEnum):
     OPENAI_RESPONSES = "openai-responses"
     ANTHROPIC_MESSAGES = "anthropic-messages"
     GEMINI_GENERATE = "gemini-generate"
+    BEDROCK_CONVERSE = "bedrock-converse"  # providers only: no client asks us in it
+
+
+ClientDialect = Literal[
+    Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES, Dialect.ANTHROPIC_MESSAGES, Dialect.GEMINI_GENERATE
+]
+"""A wire format that clients speak to us."""
 
 
 class Operation(StrEnum):
@@ -64,7 +72,11 @@ class Operation(StrEnum):
     RESPONSES = "responses"
     MESSAGES = "messages"
     GENERATE = "generate"
-    STREAM_GENERATE = "stream_generate"  # a path only: a client's streamed GENERATE goes there
+    CONVERSE = "converse"  # Bedrock's
+    # Paths only: where a streamed MESSAGES, GENERATE or CONVERSE goes, if not to the same path.
+    STREAM_MESSAGES = "stream_messages"
+    STREAM_GENERATE = "stream_generate"
+    STREAM_CONVERSE = "stream_converse"
     COMPLETIONS = "completions"
     EMBEDDINGS = "embeddings"
     COUNT_TOKENS = "count_tokens"  # Anthropic's
@@ -84,6 +96,7 @@ class Quirk(StrEnum):
     CACHE_CONTROL = "cache_control"  # an OpenAI chat that takes Anthropic's cache marks (OpenRouter)
     REASONING_OBJECT = "reasoning_object"  # `reasoning: {...}` and `reasoning_details` (OpenRouter)
     NO_PREFILL = "no_prefill"  # refuses a conversation that ends with the assistant
+    BETA_IN_BODY = "beta_in_body"  # takes Anthropic's beta features as `anthropic_beta` in the body (Bedrock)
 
 
 class AuthScheme(StrEnum):
@@ -94,6 +107,8 @@ class AuthScheme(StrEnum):
     X_API_KEY = "x-api-key"  # Anthropic
     API_KEY = "api-key"  # Azure
     X_GOOG_API_KEY = "x-goog-api-key"  # Gemini
+    AWS_SIGV4 = "aws-sigv4"  # no key is shown: every request is signed
+    GOOGLE_OAUTH = "google-oauth"  # a bearer token that is got for an hour at a time
 
 
 class TransportName(StrEnum):
@@ -110,6 +125,16 @@ class Auth(msgspec.Struct, frozen=True):
     scheme: AuthScheme = AuthScheme.NONE
     key: Secret | None = None
     source: str | None = None  # where the key should come from, for messages: "${OPENAI_API_KEY}"
+    access: Mapping[str, Secret] = {}  # what a scheme needs instead of a key, by the names of its vendor
+    profile: str | None = None  # of AWS's own config files
+
+    @property
+    def missing(self) -> bool:
+        """Whether requests cannot be made, because there is no key to show."""
+        return self.key is None and self.scheme not in _KEYLESS
+
+
+_KEYLESS = frozenset({AuthScheme.NONE, AuthScheme.AWS_SIGV4, AuthScheme.GOOGLE_OAUTH})
 
 
 class Tls(msgspec.Struct, frozen=True):
@@ -158,6 +183,8 @@ class Provider(msgspec.Struct, frozen=True):
     auth: Auth = Auth()
     headers: Mapping[str, str | Secret] = {}
     params: Params = Params()
+    bodies: Mapping[Operation, Params] = {}  # in place of `params`, where an operation's body has more to it
+    families: tuple[tuple[str, Dialect], ...] = ()  # see `dialects_of`
     model: str | None = None  # what the provider's bare name means
     models: Mapping[str, ModelFacts] = {}
     reasoning: tuple[str, ...] = ()  # how the names of models begin that are known to reason
@@ -170,6 +197,22 @@ class Provider(msgspec.Struct, frozen=True):
     breaker: BreakerSettings = BreakerSettings()
     health: HealthSettings = HealthSettings()
     options: Mapping[str, Any] = {}  # what only this type knows, e.g. the embedded provider's speed
+
+    def dialects_of(self, model: str) -> tuple[Dialect, ...]:
+        """The dialects in which one of its models can be asked.
+
+        A family is a mark that names of models hold, and the dialect that these, and no others, are asked in. A
+        model whose family's dialect the provider is not to use is asked as the rest is.
+        """
+        if not self.families:
+            return self.dialects
+        own = tuple(dialect for mark, dialect in self.families if mark in model and dialect in self.dialects)
+        reserved = {dialect for _, dialect in self.families}
+        return own or tuple(dialect for dialect in self.dialects if dialect not in reserved)
+
+    def params_of(self, operation: Operation) -> Params:
+        """What is done to the top level of a body that goes by this operation."""
+        return self.bodies.get(operation, self.params)
 
     def facts(self, model: str) -> ModelFacts:
         """What is known of one of its models."""

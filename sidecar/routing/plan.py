@@ -212,7 +212,7 @@ class Plan:
 
     def _obstacle(self, target: Target, state: TargetState, now: float) -> str | None:
         """Why this request may not begin here now, or None."""
-        if self._is_particular or endpoint(target.provider, self._call.operation) is None:
+        if self._is_particular or endpoint(target.provider, self._call.operation, target.model) is None:
             return self._lack(target) or state.refusal(now)
         return state.refusal(now)
 
@@ -278,7 +278,7 @@ def _overfull(chain: tuple[Pool, ...], call: Call) -> Mapping[str, str]:
 def unfit(target: Target, operation: Operation, needs: Needs) -> str | None:
     """What the target is known to lack for such a request, or None; what is not known is not held against it."""
     provider = target.provider
-    if endpoint(provider, operation) is None:
+    if endpoint(provider, operation, target.model) is None:
         return f"no {operation}"
     if not (needs.tools or needs.images):
         return None

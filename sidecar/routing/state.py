@@ -19,7 +19,7 @@ import msgspec
 
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.settings import AutoLimit
-from sidecar.model.topology import AuthScheme, Provider
+from sidecar.model.topology import Provider
 from sidecar.routing.backoff import Rng
 from sidecar.routing.breaker import RESET, REVIVED, SUCCESS, SUCCESS_ALONE, Breaker, BreakerState, Signal
 from sidecar.routing.checks import Checks, Health
@@ -105,7 +105,7 @@ class TargetState:
         """Take the provider's settings over; nothing that was learnt is lost."""
         self.provider = provider
         self.max_inflight = provider.max_inflight
-        self.has_key = provider.auth.scheme is AuthScheme.NONE or provider.auth.key is not None
+        self.has_key = not provider.auth.missing
         self.breaker.configure(provider.breaker)
 
     # Whether a request may begin.

@@ -12,7 +12,7 @@ from sidecar.dialects.table import codec
 from sidecar.manager import LLMManager
 from sidecar.manager.headers import reply_headers
 from sidecar.model.failures import Failure, Kind
-from sidecar.model.topology import Dialect
+from sidecar.model.topology import ClientDialect, Dialect
 
 __all__ = ["Refusals", "refused"]
 
@@ -43,7 +43,7 @@ class Refusals:
         method: str | None = None,
         path: str | None = None,
         peer_uid: int | None = None,
-        dialect: Dialect = Dialect.OPENAI_CHAT,
+        dialect: ClientDialect = Dialect.OPENAI_CHAT,
         extra: Sequence[tuple[str, str]] = (),
     ) -> tuple[int, list[tuple[str, str]], bytes]:
         """The status, headers and body of the answer; writes the line.

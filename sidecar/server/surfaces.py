@@ -13,8 +13,8 @@ from urllib.parse import unquote
 
 import msgspec
 
-from sidecar.model.topology import Dialect, Operation
-from sidecar.model.ways import DIALECT_OF
+from sidecar.model.topology import ClientDialect, Dialect, Operation
+from sidecar.model.ways import CLIENT_DIALECT_OF
 
 __all__ = ["PLACES", "Surface", "dialect_of", "surface"]
 
@@ -29,7 +29,7 @@ class Surface(msgspec.Struct, frozen=True):
     """What a path asks for."""
 
     operation: Operation
-    dialect: Dialect
+    dialect: ClientDialect
     model: str | None = None  # where the path names it
     stream: bool | None = None  # where the path says so
     as_array: bool = False  # the stream is to be one JSON array
@@ -38,7 +38,7 @@ class Surface(msgspec.Struct, frozen=True):
 
 _SURFACES: Mapping[str, Surface] = MappingProxyType(
     {
-        path: Surface(operation, DIALECT_OF[operation])
+        path: Surface(operation, CLIENT_DIALECT_OF[operation])
         for path, operation in {
             "/v1/chat/completions": Operation.CHAT,
             "/v1/completions": Operation.COMPLETIONS,
@@ -75,7 +75,7 @@ def surface(path: str, query: str) -> Surface | None:
     return Surface(operation, Dialect.GEMINI_GENERATE, unquote(match[1]), stream, as_array, match[2] == "embedContent")
 
 
-def dialect_of(path: str, headers: Mapping[str, str]) -> Dialect:
+def dialect_of(path: str, headers: Mapping[str, str]) -> ClientDialect:
     """The dialect in which a client that asks there wants to be told of an error, or of models.
 
     Args:

@@ -20,7 +20,7 @@ import msgspec
 from sidecar.dialects.dialect import Untranslatable
 from sidecar.dialects.forms import Form, StreamTap, form_of
 from sidecar.dialects.rescue import Continuation
-from sidecar.dialects.table import codec
+from sidecar.dialects.table import provider_codec
 from sidecar.model.errors import ValidationError
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.hub import How, Loss, Wire
@@ -143,7 +143,7 @@ class Exchange:
         self._stopped: Failure | None = None
         # What is to be gone on from is a conversation, whatever it was before.
         rescues = rescue is not None and call.operation is Operation.COMPLETIONS
-        self._endpoint = endpoint(account.provider, Operation.CHAT if rescues else call.operation)
+        self._endpoint = endpoint(account.provider, Operation.CHAT if rescues else call.operation, model)
         self.began = monotonic()
         self.waited_s = 0.0  # of its duration: waiting for the provider
         self._streams = False  # the answer comes as events
@@ -437,8 +437,8 @@ class Exchange:
         wire = Wire(self._model, provider.facts(self._model), provider.quirks)
         if self._rescue is not None:
             target = f"{provider.name}/{self._model}"
-            return self._rescue.form(self._call, operation, wire, provider.params, target)
-        return form_of(self._call, operation, wire, provider.params)
+            return self._rescue.form(self._call, operation, wire, provider.params_of(operation), target)
+        return form_of(self._call, operation, wire, provider.params_of(operation))
 
     async def _error(self) -> Failure:
         body = await self._take(_MAX_ERROR_BYTES)
@@ -449,7 +449,7 @@ class Exchange:
         return self._decoded(status, self._account.hide(body))
 
     def _decoded(self, status: int, body: bytes) -> Failure:
-        return codec(self.dialect).decode_failure(status, self.headers, body, time.time())
+        return provider_codec(self.dialect).decode_failure(status, self.headers, body, time.time())
 
     async def _whole(self) -> Failure | None:
         return self._judged(await self._take(MAX_ANSWER_BYTES + 1))

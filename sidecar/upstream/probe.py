@@ -12,7 +12,7 @@ import time
 import msgspec
 
 from sidecar.dialects.body import spoken
-from sidecar.dialects.table import codec
+from sidecar.dialects.table import provider_codec
 from sidecar.model.blocks import Message, Role, Text
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.hub import HubRequest, Wire
@@ -45,8 +45,9 @@ async def probe(account: Account, mode: HealthMode, timeout_s: float) -> ProbeRe
         timeout_s: The limit for the whole check.
     """
     began = time.monotonic()
-    asked = endpoint(account.provider, Operation.CHAT) if mode is HealthMode.COMPLETION else Operation.MODELS
-    path = None if asked is None else account.path(asked, account.provider.model or "")
+    model = account.provider.model or ""
+    asked = endpoint(account.provider, Operation.CHAT, model) if mode is HealthMode.COMPLETION else Operation.MODELS
+    path = None if asked is None else account.path(asked, model)
     status = None
     failure = None
     try:
@@ -70,9 +71,9 @@ def _question(account: Account, endpoint: Operation, path: str) -> UpstreamReque
     dialect = DIALECT_OF[endpoint]
     model = provider.model or ""
     asked = HubRequest(dialect, model, (Message(Role.USER, (Text("."),)),), max_tokens=1)
-    body = codec(dialect).encode_request(asked, Wire(model, provider.facts(model), provider.quirks), [])
+    body = provider_codec(dialect).encode_request(asked, Wire(model, provider.facts(model), provider.quirks), [])
     headers = account.headers((), stream=False, dialect=dialect)
-    return UpstreamRequest("POST", path, headers, spoken(body, provider.params))
+    return UpstreamRequest("POST", path, headers, spoken(body, provider.params_of(endpoint)))
 
 
 async def _ask(account: Account, request: UpstreamRequest, timeout_s: float) -> tuple[int, Failure | None]:
@@ -85,7 +86,7 @@ async def _ask(account: Account, request: UpstreamRequest, timeout_s: float) -> 
             size += len(piece)
         if reply.status == 200:
             return 200, None
-        return reply.status, codec(account.provider.dialects[0]).decode_failure(
+        return reply.status, provider_codec(account.provider.dialects[0]).decode_failure(
             reply.status, dict(reply.headers), account.hide(b"".join(pieces)), time.time()
         )
     finally:
