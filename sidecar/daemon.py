@@ -50,7 +50,7 @@ from sidecar.server.admin_plane import admin_application, metrics_application
 from sidecar.server.door import Hall
 from sidecar.server.doors import Doors
 from sidecar.server.listen import Listener, bind
-from sidecar.server.side_door import SideDoor
+from sidecar.server.side_door import SideDoor, fit_for_admin
 from sidecar.sources.configuration import ConfigurationManager, Written
 from sidecar.sources.last_good import LastGood
 from sidecar.sources.places import default_admin_path, make_private_directory
@@ -288,7 +288,7 @@ class Daemon:
             return bind(settings or self._default_admin())
         if settings is not None and settings.address == inherited.settings.address:
             inherited.change(settings)
-        return inherited
+        return fit_for_admin(inherited)
 
     def _default_admin(self) -> ListenSettings:
         path = default_admin_path(self._environ)

@@ -18,11 +18,25 @@ from sidecar.model.settings import ListenSettings
 from sidecar.server.door import Door, Hall
 from sidecar.server.doors import guard_of
 from sidecar.server.guard import Guard
-from sidecar.server.listen import Listener
+from sidecar.server.listen import Listener, is_tcp
 
-__all__ = ["SideDoor"]
+__all__ = ["SideDoor", "fit_for_admin"]
 
 _FOLLOWERS_S = 0.2  # for those who follow the feed, who would stay for ever
+
+
+def fit_for_admin(listener: Listener) -> Listener:
+    """The same listener, if not just anybody of this machine can reach it.
+
+    Raises:
+        ConfigurationError: It is reached by TCP, and nobody has to show a token.
+    """
+    if is_tcp(listener.settings) and listener.settings.auth is None:
+        raise ConfigurationError(
+            f"admin: every process of this machine can reach {listener.address}, which was handed over for the admin "
+            "plane: name it in admin.listen and add auth, or hand over a Unix socket"
+        )
+    return listener
 
 
 class SideDoor:

@@ -11,11 +11,17 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from sidecar.model.errors import ConfigurationError
+from sidecar.model.secret import Secret
+from sidecar.model.settings import ListenAuth, ListenSettings
+from sidecar.server.listen import bind
+from sidecar.server.side_door import fit_for_admin
 from tests.daemon import RunningDaemon, run_daemon
 from tests.fake_provider import FakeProvider
 from tests.server.raw import RawClient, RawReply, chat_body, head, post
@@ -219,6 +225,19 @@ async def test_02_the_metrics_ask_for_a_token_too(daemon: RunningDaemon) -> None
     for path in ("/status", "/config", "/attempts"):
         assert (await _ask(port, head("GET", path, ("x-api-key", TOKEN), host=host))).status == 404
     assert (await _ask(port, head("GET", "/metrics", ("x-api-key", TOKEN), host="evil.test"))).status == 421
+
+
+async def test_02_nor_is_one_whose_socket_was_handed_over() -> None:
+    for settings, fit in (
+        (ListenSettings("127.0.0.1:0"), False),
+        (ListenSettings("127.0.0.1:0", auth=ListenAuth("/t", (Secret(TOKEN),))), True),
+    ):
+        listener = bind(settings)
+        try:
+            with nullcontext() if fit else pytest.raises(ConfigurationError, match="handed over for the admin"):
+                assert fit_for_admin(listener) is listener
+        finally:
+            listener.close()
 
 
 async def test_02_an_admin_plane_over_tcp_asks_for_a_token(fake: FakeProvider, tmp_path: Path) -> None:
