@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -190,8 +192,7 @@ class DebugLogger:
 
     def _bound(self) -> BindableLogger:
         if self._events is None:
-            import structlog  # noqa: PLC0415 - 20 to 90 ms that a process without events need not pay
-
+            structlog = _structlog()
             self._events = structlog.wrap_logger(
                 _Spelled(self._say), processors=[self._clean, self._spell], wrapper_class=structlog.BoundLogger
             ).bind()
@@ -244,6 +245,23 @@ class DebugLogger:
         if not self._window.empty:
             self._window_began_ns = self._clock_ns()
             self._arm()
+
+
+def _structlog() -> ModuleType:
+    """The library, imported at first use: 20 ms that a process without events need not pay.
+
+    With it would come `rich` and, by that, Pygments: four times as much again, for tracebacks in colour that
+    nobody here asks for. The library does without where they are not installed, so they are not, for a moment.
+    """
+    absent = "rich" not in sys.modules
+    if absent:
+        sys.modules["rich"] = None  # type: ignore[assignment] # how Python itself notes that there is no such module
+    try:
+        import structlog  # noqa: PLC0415 - see above
+    finally:
+        if absent:
+            del sys.modules["rich"]
+    return structlog
 
 
 class _Spelled:

@@ -13,8 +13,6 @@ import threading
 from collections.abc import Callable, Collection
 from contextlib import closing
 
-import watchfiles
-
 __all__ = ["Hints"]
 
 _STEP_MS = 25  # how long events are gathered, and how long a stop can take
@@ -69,6 +67,8 @@ class Hints:
             self.problem = str(error) or type(error).__name__
 
     def _watch(self) -> None:
+        import watchfiles  # noqa: PLC0415 - it brings an event loop library of its own: not before the first answer
+
         events = watchfiles.watch(
             *sorted(self._directories),
             watch_filter=None,
