@@ -118,6 +118,7 @@ class _Writer:
         self._texts: list[Text] = []  # of the message that is open
         self._open: Block | None = None
         self._deltas: list[Delta] = []
+        self._at: _Json = {}  # where that is
         self._spoken = False  # a delta of the open thoughts or call was told
 
     def take(self, event: Event) -> list[_Json]:
@@ -210,9 +211,11 @@ class _Writer:
                 item: _Json = {"id": self._thinking_id(block), "type": "reasoning", "summary": []}
                 if signer := signed_by(block):
                     item["encrypted_content"] = signer  # the rest comes when it is done
+                self._at = {**self._item_place(item["id"]), "summary_index": 0}
                 return [*said, self._added(item), *self._first(block.text)]
             case ToolUse():
                 call = {**call_item(block, own=False), "id": self._id(block, "fc"), "status": "in_progress"}
+                self._at = self._item_place(call["id"])
                 return [*said, self._added({**call, "arguments": ""}), *self._first(block.arguments)]
             case Media() | Opaque() | ToolResult():
                 return said  # the rest is told at its end
@@ -226,8 +229,9 @@ class _Writer:
         if not self._texts:
             item = message_item([block], self._id(block, "msg"), own=self._own)
             said.append(self._added({**item, "status": "in_progress", "content": []}))
-        part = _part_begun(block)
-        return [*said, {"type": "response.content_part.added", **self._place(), "part": part}]
+        first = self._texts[0] if self._texts else block
+        self._at = {**self._item_place(self._id(first, "msg")), "content_index": len(self._texts)}
+        return [*said, {"type": "response.content_part.added", **self._at, "part": _part_begun(block)}]
 
     def _first(self, text: str) -> list[_Json]:
         """The text that a block begins with."""
@@ -238,18 +242,17 @@ class _Writer:
             return []
         match self._open:
             case Text(refusal=True):
-                return [{"type": "response.refusal.delta", **self._place(), "delta": delta.text}]
+                return [{"type": "response.refusal.delta", **self._at, "delta": delta.text}]
             case Text():
                 logprobs = logprobs_written(delta.logprobs)
-                said = {"type": "response.output_text.delta", **self._place(), "delta": delta.text}
+                said = {"type": "response.output_text.delta", **self._at, "delta": delta.text}
                 return [{**said, "logprobs": logprobs}]
             case Thinking():
-                text = {"type": "response.reasoning_summary_text.delta", **self._thought(), "delta": delta.text}
+                text = {"type": "response.reasoning_summary_text.delta", **self._at, "delta": delta.text}
                 return [*self._begin_thought(), text]
             case ToolUse():
                 self._spoken = True
-                at = self._item_place(self._id(self._open, "fc"))
-                return [{"type": "response.function_call_arguments.delta", **at, "delta": delta.text}]
+                return [{"type": "response.function_call_arguments.delta", **self._at, "delta": delta.text}]
             case _:
                 return []
 
@@ -259,7 +262,7 @@ class _Writer:
             return []
         self._spoken = True
         part = {"type": "summary_text", "text": ""}
-        return [{"type": "response.reasoning_summary_part.added", **self._thought(), "part": part}]
+        return [{"type": "response.reasoning_summary_part.added", **self._at, "part": part}]
 
     def _end_block(self) -> list[_Json]:
         assert self._open is not None
@@ -285,7 +288,7 @@ class _Writer:
                 assert_never(block)
 
     def _end_part(self, block: Text) -> list[_Json]:
-        place = self._place()
+        place = self._at
         part = message_item([block], "", own=self._own)["content"]
         if block.refusal:
             done: _Json = {"type": "response.refusal.done", **place, "refusal": block.text}
@@ -300,15 +303,15 @@ class _Writer:
         if block.text:
             part = {"type": "summary_text", "text": block.text}
             said = [
-                {"type": "response.reasoning_summary_text.done", **self._thought(), "text": block.text},
-                {"type": "response.reasoning_summary_part.done", **self._thought(), "part": part},
+                {"type": "response.reasoning_summary_text.done", **self._at, "text": block.text},
+                {"type": "response.reasoning_summary_part.done", **self._at, "part": part},
             ]
         item = {"id": self._thinking_id(block), **thinking_item(block, own=self._own)}
         return [*said, self._done(item)]
 
     def _end_call(self, block: ToolUse) -> list[_Json]:
         item: _Json = {"id": self._id(block, "fc"), "status": "completed", **call_item(block, own=self._own)}
-        at = self._item_place(item["id"])
+        at = self._at
         said: list[_Json] = []
         if not self._spoken:
             said.append({"type": "response.function_call_arguments.delta", **at, "delta": block.arguments})
@@ -343,15 +346,6 @@ class _Writer:
 
     def _item_place(self, id_: str) -> _Json:
         return {"item_id": id_, "output_index": len(self._items)}
-
-    def _place(self) -> _Json:
-        """Of the part that is open."""
-        first = self._texts[0] if self._texts else self._open
-        return {**self._item_place(self._id(first, "msg")), "content_index": len(self._texts)}
-
-    def _thought(self) -> _Json:
-        assert isinstance(self._open, Thinking)
-        return {**self._item_place(self._thinking_id(self._open)), "summary_index": 0}
 
     def _thinking_id(self, block: Thinking) -> str:
         return self._id(block, MINTED.rstrip("_"))
