@@ -15,7 +15,7 @@ from typing import Any, assert_never
 
 from sidecar.dialects.anthropic_blocks import ANSWER_TOOL, DIALECT, block_of, signed, unnoted
 from sidecar.dialects.anthropic_errors import decode_failure
-from sidecar.dialects.anthropic_fields import json_object_of, json_text
+from sidecar.dialects.fields import json_object_of, json_text
 from sidecar.dialects.losses import added, changed, dropped, foreign
 from sidecar.model.blocks import Block, Media, Opaque, Text, Thinking, ToolResult, ToolUse
 from sidecar.model.failures import Failure, Kind

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from sidecar.dialects.anthropic_fields import Fields, json_text, wrong
+from sidecar.dialects.fields import Fields, json_text, wrong
 from sidecar.dialects.losses import NOTE
 from sidecar.dialects.media import checked_base64
 from sidecar.model.blocks import Block, CacheMark, Media, MediaKind, Opaque, Text, Thinking, ToolResult, ToolUse

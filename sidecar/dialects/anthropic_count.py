@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from math import ceil
 from typing import Any
 
-from sidecar.dialects.anthropic_fields import json_text
+from sidecar.dialects.fields import json_text
 
 __all__ = ["estimated_tokens", "model_info", "models_page"]
 

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from sidecar.dialects.anthropic_blocks import DIALECT, WRITTEN_ID, block_of, cache_of, check_block
-from sidecar.dialects.anthropic_fields import Fields, wrong
+from sidecar.dialects.fields import Fields, wrong
 from sidecar.model.blocks import Block, Message, Role, Text, ToolResult, ToolUse
 from sidecar.model.hub import ChoiceMode, FormatKind, HubRequest, OutputFormat, Reasoning, Tool, ToolChoice
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sidecar.dialects.anthropic_fields import json_text
+from sidecar.dialects.fields import json_text
 
 __all__ = ["fitted"]
 

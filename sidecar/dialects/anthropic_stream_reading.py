@@ -22,7 +22,7 @@ import msgspec
 from sidecar.dialects.anthropic_answer import TAKEN, read_block, read_usage, stop_of, usage_rest
 from sidecar.dialects.anthropic_blocks import ANSWER_TOOL, DIALECT, read_signature
 from sidecar.dialects.anthropic_errors import decode_failure
-from sidecar.dialects.anthropic_fields import json_object_of, json_text
+from sidecar.dialects.fields import json_object_of, json_text
 from sidecar.model.blocks import Block, Media, Opaque, Text, Thinking, ToolResult, ToolUse
 from sidecar.model.events import BlockStart, BlockStop, Delta, Event, Fault, Start, Stop
 from sidecar.model.failures import Failure, Kind

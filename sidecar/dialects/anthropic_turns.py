@@ -23,9 +23,9 @@ from typing import Any, assert_never
 import msgspec
 
 from sidecar.dialects.anthropic_blocks import DIALECT, NOT_ERROR, WRITTEN_ID, cache_field, unnoted
-from sidecar.dialects.anthropic_fields import json_object_of
 from sidecar.dialects.anthropic_media import media_block
 from sidecar.dialects.dialect import Untranslatable
+from sidecar.dialects.fields import json_object_of
 from sidecar.dialects.losses import added, changed, dropped, foreign
 from sidecar.model.blocks import Block, Media, Message, Opaque, Role, Text, Thinking, ToolResult, ToolUse
 from sidecar.model.hub import Loss

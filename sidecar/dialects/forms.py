@@ -34,6 +34,7 @@ from sidecar.dialects.openai_completions import chat_peek, completion_events, co
 from sidecar.dialects.openai_errors import decode_failure
 from sidecar.dialects.openai_facts import read_answer, stream_of
 from sidecar.dialects.openai_reading import answer_of
+from sidecar.dialects.openai_responses_items import MINTED
 from sidecar.dialects.relay import Tap
 from sidecar.dialects.sse import parse, split
 from sidecar.dialects.table import codec, provider_codec
@@ -43,12 +44,13 @@ from sidecar.model.failures import Failure, Kind
 from sidecar.model.hub import HubRequest, HubResponse, Loss, Wire
 from sidecar.model.records import Usage
 from sidecar.model.request import Call, Peek
-from sidecar.model.topology import Operation, Params
+from sidecar.model.topology import Dialect, Operation, Params
 from sidecar.model.ways import CONVERSATIONS, DIALECT_OF
 
 __all__ = ["Form", "StreamTap", "Whole", "form_of"]
 
 _OF_OPENAI = frozenset({Operation.CHAT, Operation.COMPLETIONS, Operation.EMBEDDINGS})
+_LENT = MINTED.encode()
 StreamTap = Tap | EventTap
 
 
@@ -284,7 +286,12 @@ class _Relay(_Conversation):
 
     def __init__(self, call: Call, endpoint: Operation, wire: Wire, params: Params) -> None:
         super().__init__(call, endpoint)
-        self.body = _spliced(call.peek, endpoint, wire, params, self.losses, usage=False)
+        if endpoint is Operation.RESPONSES and _LENT in bytes(call.peek.fields.get("input", b"")):
+            # Thoughts of another vendor, which a client hands back as the Responses that they were given as.
+            fields = self._their_codec.encode_request(requested(call), wire, self.losses)
+            self.body = spoken(fields, params)
+        else:
+            self.body = _spliced(call.peek, endpoint, wire, params, self.losses, usage=False)
 
     def tap(self) -> StreamTap:
         return EventTap(self._theirs, self._their_codec.StreamDecoder(), None)
@@ -312,7 +319,9 @@ class Translation(_Conversation):
         self.body = spoken(fields, params)
 
     def tap(self) -> StreamTap:
-        return EventTap(self._theirs, self._their_codec.StreamDecoder(), self._encoder())
+        # Google's SDK takes every line of a stream for data.
+        comments = self._call.dialect is not Dialect.GEMINI_GENERATE
+        return EventTap(self._theirs, self._their_codec.StreamDecoder(), self._encoder(), comments=comments)
 
     def _encoder(self) -> Encoder:
         return self.encoder or super()._encoder()

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from sidecar.dialects.anthropic_fields import Fields, wrong
+from sidecar.dialects.fields import Fields, wrong
 from sidecar.dialects.losses import NOTE
 from sidecar.dialects.media import checked_base64, data_url, media_of_url
 from sidecar.dialects.openai_responses_items import (

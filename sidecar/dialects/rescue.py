@@ -26,7 +26,7 @@ from sidecar.dialects.loose import json_object
 from sidecar.dialects.openai_completions import chat_event
 from sidecar.dialects.sse import parse, split
 from sidecar.dialects.table import codec
-from sidecar.model.blocks import Message, Role, Text, Thinking
+from sidecar.model.blocks import Message, Opaque, Role, Text, Thinking
 from sidecar.model.events import BlockStart, BlockStop, Delta, Event, Start, Stop
 from sidecar.model.hub import FormatKind, HubRequest, Wire
 from sidecar.model.records import Usage
@@ -162,7 +162,7 @@ class _Joining:
     def give(self, events: Sequence[Event]) -> bytes:
         """The frames that the client has not got yet."""
         comment, self._comment = self._comment, b""
-        gone_on = [each for event in events for each in self._of(event)]
+        gone_on = [each for event in events for each in self._of(_bare(event))]
         return comment + (self._encoder.give(gone_on) if gone_on else b"")
 
     def _of(self, event: Event) -> list[Event]:
@@ -215,6 +215,19 @@ class _Joining:
     def _closed(self) -> list[Event]:
         closed, self._open = self._open is not None, None
         return [BlockStop()] if closed else []
+
+
+def _bare(event: Event) -> Event:
+    """The event without the fields of its own dialect, which is not the one that the answer began in."""
+    match event:
+        case BlockStart(Opaque()):
+            return event
+        case BlockStart(block):
+            return BlockStart(msgspec.structs.replace(block, extra={}))
+        case Delta() | Stop():
+            return msgspec.structs.replace(event, extra={})
+        case _:
+            return event
 
 
 def _sum(one: Usage | None, other: Usage | None) -> Usage | None:
