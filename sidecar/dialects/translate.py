@@ -45,11 +45,13 @@ class EventTap:
         dialect: Of the provider.
         decoder: Reads it.
         encoder: Writes it for the client; None: the frames pass as they come.
+        comments: Whether the client's SDK reads over comments; they keep a connection awake.
     """
 
-    def __init__(self, dialect: Dialect, decoder: Decoder, encoder: Encoder | None) -> None:
+    def __init__(self, dialect: Dialect, decoder: Decoder, encoder: Encoder | None, *, comments: bool = True) -> None:
         self._decoder = decoder
         self._encoder = encoder
+        self._comments = comments
         self._last = _LAST.get(dialect, frozenset())
         self._closing = _CLOSING.get(dialect, b"")
         self._framer = Framer()
@@ -112,7 +114,7 @@ class EventTap:
         # Some servers answer `{"error": ...}` as it is, under the content type of a stream.
         data = (frame if parsed.data is None else parsed.data).strip()
         if parsed.data is None and not data.startswith(b"{"):
-            self._pass(frame)  # a comment keeps a connection awake
+            self._pass(frame if self._comments else b"")
             return
         if data == _DONE:
             self._finish(marked=True)
