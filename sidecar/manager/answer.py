@@ -179,8 +179,7 @@ class Answer:
             return None
         self._recorder.request.route = route.name
         operation = self._call.operation
-        ways = (endpoint(each.provider, operation, each.model) for each in route.targets)
-        if operation in ESTIMATES and all(way is None for way in ways):
+        if operation in ESTIMATES and not any(endpoint(each.provider, operation, each.model) for each in route.targets):
             self._estimate()
             return None
         self._engine = failover(

@@ -89,7 +89,7 @@ class Plan:
         if choice is None:
             choice = self._last_resort(now) or self._panic(now)
         if choice is not None:
-            self.take(choice)
+            self._tried += (choice.state,)
         return choice
 
     def take(self, choice: Choice) -> None:

@@ -93,6 +93,7 @@ class Connection(RequestHandler):
         crowd: Crowd,
         refusals: Refusals,
         mine: set[Connection],
+        *,
         lane: Lane | None = None,
     ) -> None:
         super().__init__(

@@ -116,4 +116,4 @@ class Door:
 
     def _connection(self) -> Connection:
         hall = self._hall
-        return Connection(self._server, hall.limits, hall.crowd, hall.refusals, self._connections, self._lane)
+        return Connection(self._server, hall.limits, hall.crowd, hall.refusals, self._connections, lane=self._lane)

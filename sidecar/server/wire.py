@@ -100,7 +100,7 @@ class DirectWire:
     @property
     def is_slow(self) -> bool:
         """Whether the client has yet to take much of what was written."""
-        return self._connection.writing_paused
+        return self._connection._paused
 
     def whole_now(self, status: int, headers: Headers, body: bytes) -> None:
         """As `whole`."""
