@@ -45,7 +45,7 @@ from sidecar.model.hub import HubRequest, HubResponse, Loss, Wire
 from sidecar.model.records import Usage
 from sidecar.model.request import Call, Peek
 from sidecar.model.topology import Dialect, Operation, Params
-from sidecar.model.ways import CONVERSATIONS, DIALECT_OF
+from sidecar.model.ways import COMMENTLESS, CONVERSATIONS, DIALECT_OF
 
 __all__ = ["Form", "StreamTap", "Whole", "form_of"]
 

@@ -32,6 +32,7 @@ from sidecar.model.hub import FormatKind, HubRequest, Wire
 from sidecar.model.records import Usage
 from sidecar.model.request import Call
 from sidecar.model.topology import Operation, Params
+from sidecar.model.ways import COMMENTLESS
 
 __all__ = ["Continuation", "continuation", "joined"]
 
@@ -74,7 +75,8 @@ class Continuation:
         """
         form = Translation(call, endpoint, wire, params, self._asked())
         encoder = codec(call.dialect).StreamEncoder(form.losses, wants_usage=call.peek.wants_usage)
-        form.encoder = _Joining(encoder, self._events, self._text, self._usage, target)
+        comment = b"" if call.dialect in COMMENTLESS else f": rescued by {target}\n\n".encode("ascii", "replace")
+        form.encoder = _Joining(encoder, self._events, self._text, self._usage, comment)
         return form
 
     def _asked(self) -> HubRequest:
@@ -137,14 +139,14 @@ class _Joining:
         delivered: The events that the client has.
         text: Their text.
         usage: Their tokens.
-        target: Who goes on.
+        comment: Says who goes on.
     """
 
     def __init__(
-        self, encoder: Encoder, delivered: Sequence[Event], text: str, usage: Usage | None, target: str
+        self, encoder: Encoder, delivered: Sequence[Event], text: str, usage: Usage | None, comment: bytes
     ) -> None:
         self._encoder = encoder
-        self._comment = f": rescued by {target}\n\n".encode("ascii", "replace")
+        self._comment = comment
         self._delivered = text
         self._usage = usage
         self._new = ""
@@ -218,14 +220,16 @@ class _Joining:
 
 
 def _bare(event: Event) -> Event:
-    """The event without the fields of its own dialect, which is not the one that the answer began in."""
+    """The event without the fields and words of its own dialect, which is not the one that the answer began in."""
     match event:
         case BlockStart(Opaque()):
             return event
         case BlockStart(block):
             return BlockStart(msgspec.structs.replace(block, extra={}))
-        case Delta() | Stop():
+        case Delta():
             return msgspec.structs.replace(event, extra={})
+        case Stop():
+            return msgspec.structs.replace(event, native=None, extra={})
         case _:
             return event
 

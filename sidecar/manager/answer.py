@@ -27,7 +27,7 @@ from sidecar.model.records import Outcome, RequestRecord
 from sidecar.model.request import Call
 from sidecar.model.settings import ClientRetries, Rescue
 from sidecar.model.topology import Dialect, Route, Snapshot
-from sidecar.model.ways import endpoint
+from sidecar.model.ways import COMMENTLESS, endpoint
 from sidecar.observe.log import DebugLogger
 from sidecar.observe.metrics import MetricsCollector
 from sidecar.routing.balance import Balances
@@ -128,7 +128,9 @@ class Answer:
     @property
     def keepalive_s(self) -> float | None:
         """How often a stream's client wants to hear something while it waits; None: never."""
-        return self._route.stream.sse_keepalive_s if self._route is not None and self._call.stream else None
+        if self._route is None or not self._call.stream or self._call.dialect in COMMENTLESS:
+            return None
+        return self._route.stream.sse_keepalive_s
 
     @property
     def total_s(self) -> float:
@@ -229,6 +231,11 @@ class Answer:
             following = None
         self._command = following
         return True if following is None else None
+
+    @property
+    def ending(self) -> bool:
+        """Whether `read_now` has given the last of the stream."""
+        return self._exchange is None or self._exchange.ending
 
     def read_now(self) -> bytes | None:
         """As `read`; None when nothing has come yet, b"" when `read` must find out."""

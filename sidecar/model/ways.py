@@ -12,7 +12,15 @@ from types import MappingProxyType
 
 from sidecar.model.topology import ClientDialect, Dialect, Operation, Provider
 
-__all__ = ["CLIENT_DIALECT_OF", "CONVERSATIONS", "DIALECT_OF", "ENDPOINT_OF", "client_dialect", "endpoint"]
+__all__ = [
+    "CLIENT_DIALECT_OF",
+    "COMMENTLESS",
+    "CONVERSATIONS",
+    "DIALECT_OF",
+    "ENDPOINT_OF",
+    "client_dialect",
+    "endpoint",
+]
 
 ENDPOINT_OF: Mapping[Dialect, Operation] = MappingProxyType(
     {
@@ -52,6 +60,9 @@ DIALECT_OF: Mapping[Operation, Dialect] = MappingProxyType(
 """The dialect that an operation's bodies and errors are written in."""
 
 CONVERSATIONS = frozenset({*ENDPOINT_OF.values(), Operation.COMPLETIONS})
+
+COMMENTLESS = frozenset({Dialect.GEMINI_GENERATE})
+"""The dialects whose SDKs take a comment of a stream for a broken event (google-genai 3.4, `api_client`)."""
 
 _VECTORS = (Operation.EMBEDDINGS, Operation.GEMINI_EMBEDDINGS)
 
