@@ -44,7 +44,7 @@ from sidecar.model.failures import Failure, Kind
 from sidecar.model.hub import HubRequest, HubResponse, Loss, Wire
 from sidecar.model.records import Usage
 from sidecar.model.request import Call, Peek
-from sidecar.model.topology import Dialect, Operation, Params
+from sidecar.model.topology import Operation, Params
 from sidecar.model.ways import COMMENTLESS, CONVERSATIONS, DIALECT_OF
 
 __all__ = ["Form", "StreamTap", "Whole", "form_of"]
@@ -320,7 +320,7 @@ class Translation(_Conversation):
 
     def tap(self) -> StreamTap:
         # Google's SDK takes every line of a stream for data.
-        comments = self._call.dialect is not Dialect.GEMINI_GENERATE
+        comments = self._call.dialect not in COMMENTLESS
         return EventTap(self._theirs, self._their_codec.StreamDecoder(), self._encoder(), comments=comments)
 
     def _encoder(self) -> Encoder:

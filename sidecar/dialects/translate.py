@@ -52,7 +52,6 @@ class EventTap:
         self._decoder = decoder
         self._encoder = encoder
         self._comments = comments
-        self._comments = comments
         self._last = _LAST.get(dialect, frozenset())
         self._closing = _CLOSING.get(dialect, b"")
         self._framer = Framer()
