@@ -50,17 +50,19 @@ def retold(request: HubRequest, wire: Wire, losses: list[Loss]) -> HubRequest:
     """The request as it can be said.
 
     Raises:
-        Untranslatable: When it asks for several answers, or nothing is left of its messages.
+        Untranslatable: When it asks for several answers, a result answers no call, or nothing is left of its messages.
     """
     if (request.choices or 1) > 1:
         raise Untranslatable(
             f"{request.choices} answers to one request cannot cross dialects; ask for one, or by several requests"
         )
     teller = _Teller(request.dialect, wire, losses)
-    messages = tuple(
-        told
-        for number, message in enumerate(request.messages)
-        for told in teller.messages(message, f"messages[{number}]")
+    messages = _turns(
+        [
+            told
+            for number, message in enumerate(request.messages)
+            for told in teller.messages(message, f"messages[{number}]")
+        ]
     )
     if not messages:
         raise Untranslatable("none of the messages holds anything that openai-chat could say")
@@ -89,6 +91,31 @@ def retold(request: HubRequest, wire: Wire, losses: list[Loss]) -> HubRequest:
         wants_usage=request.wants_usage and request.stream,
         extra={"~reasoning": True} if Quirk.REASONING_OBJECT in wire.quirks else {},
     )
+
+
+def _turns(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The messages with all calls of a turn in one: their results must follow them at once."""
+    turns: list[Message] = []
+    calls: set[str] = set()
+    for message in messages:
+        for block in message.blocks:
+            if isinstance(block, ToolUse):
+                calls.add(block.id)
+            if isinstance(block, ToolResult) and block.id not in calls:
+                raise Untranslatable(
+                    f"the result of {block.id!r} answers no call in the request; openai-chat knows no earlier one"
+                )
+        before = turns[-1] if turns else None
+        if before is None or not before.role is message.role is Role.ASSISTANT or not _calls(before):
+            turns.append(message)
+            continue
+        blocks = (*before.blocks, *message.blocks)
+        turns[-1] = msgspec.structs.replace(before, blocks=blocks, bare=_bare(blocks))
+    return tuple(turns)
+
+
+def _calls(message: Message) -> bool:
+    return any(isinstance(block, ToolUse) for block in message.blocks)
 
 
 class _Teller:
@@ -212,7 +239,7 @@ class _Teller:
         if media.file_id and (kind is not MediaKind.DOCUMENT or self._dialect not in _OUR_FILES):
             return f"openai-chat has no {kind.value} {media.file_id!r} of another store"
         if media.url and kind is not MediaKind.IMAGE:
-            return f"openai-chat takes a {kind.value} inline, not by its URL"
+            return f"openai-chat has no URLs of {kind.value}"
         if kind is MediaKind.AUDIO and media.mime not in AUDIO_FORMATS:
             return f"openai-chat takes audio as wav or mp3, not {media.mime}"
         return None
@@ -298,7 +325,7 @@ class _Teller:
 def _bare(blocks: Sequence[Block]) -> bool:
     """Whether it can be one text: the form that every server understands."""
     texts = [block for block in blocks if isinstance(block, Text)]
-    calls = any(isinstance(block, ToolUse) for block in blocks)
+    called = any(isinstance(block, ToolUse) for block in blocks)
     if any(isinstance(block, Media) for block in blocks) or any(text.cache for text in texts):
         return False
-    return len([text for text in texts if not text.refusal]) <= 1 or calls
+    return len([text for text in texts if not text.refusal]) <= 1 or called

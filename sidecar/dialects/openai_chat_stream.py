@@ -188,8 +188,10 @@ class StreamDecoder:
         """How the thought began to which a signature may belong that comes on its own."""
         if key[1] in self._signed:
             return None
-        begun: Block | None = self._kinds[-1] if self._open == key else None
-        if pieces and pieces[-1].key == key:
+        begun: Block | None = None
+        if self._open == key:
+            begun = self._kinds[-1]
+        elif pieces and pieces[-1].key == key:
             begun = pieces[-1].begun
         return begun if isinstance(begun, Thinking) else None
 
@@ -338,7 +340,7 @@ class StreamEncoder:
         self._head: dict[str, Any] | None = None
         self._start: Start | None = None
         self._block: Block | None = None  # the open one, as it began
-        self._said = False  # the open call has arguments
+        self._said = False  # the open call has arguments, the open thought its format
         self._began: list[Block] = []
         self._calls = 0
         self._thoughts = 0
@@ -427,6 +429,9 @@ class StreamEncoder:
         said: dict[str, Any] = {"reasoning_content": delta.text} if delta.text else {}
         if block.signer is not None:
             details = details_of(Thinking(delta.text, delta.signature, block.signer), self._thoughts)
+            if self._said:
+                del details[0]["format"]  # SDKs join what is repeated
+            self._said = True
             said["reasoning_details"] = details if delta.text or len(details) == 1 else details[1:]
         return [self._chunk(said)] if said else []
 

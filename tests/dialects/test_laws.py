@@ -233,7 +233,7 @@ def test_no_answer_makes_a_decoder_raise(own: Dialect, data: st.DataObject) -> N
 
 @every
 @given(data=st.data())
-@settings(few, max_examples=50)
+@settings(few, max_examples=30)
 def test_a_request_that_is_wrong_is_told_so(own: Dialect, data: st.DataObject) -> None:
     fields = data.draw(values.OBJECTS | values.mutated(_body(own, data)))
     if not isinstance(fields, dict):

@@ -283,6 +283,22 @@ def test_what_a_tool_showed_follows_its_result() -> None:
     assert losses == ["messages[1].content[0].is_error dropped", "messages[1].content[0].content[1] changed"]
 
 
+def test_calls_of_one_turn_are_one_message() -> None:
+    first, second = (Message(Role.ASSISTANT, (ToolUse(id_, "f"),)) for id_ in ("c1", "c2"))
+    body, losses = encoded(
+        first, Message(Role.ASSISTANT, (Text("wait"),)), second, user(ToolResult("c2"), ToolResult("c1"))
+    )
+    said, *results = body["messages"]
+    assert (said["content"], [call["id"] for call in said["tool_calls"]]) == ("wait", ["c1", "c2"])
+    assert [result["tool_call_id"] for result in results] == ["c2", "c1"]
+    assert losses == []
+
+
+def test_a_result_without_its_call_does_not_cross() -> None:
+    with pytest.raises(Untranslatable, match="'c1' answers no call"):
+        encoded(user(ToolResult("c1")), dialect=RESPONSES)
+
+
 def test_cache_marks_go_to_who_takes_them() -> None:
     body, losses = encoded(
         Message(Role.SYSTEM, (Text("a", cache=CacheMark("1h")),)),

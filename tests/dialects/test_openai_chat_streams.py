@@ -260,6 +260,19 @@ def test_the_sdk_accumulates_our_stream() -> None:
     ]
 
 
+def test_a_thought_in_pieces_can_be_handed_back() -> None:
+    pieces = [BlockStart(Thinking("", signer=ANTHROPIC)), Delta("t"), Delta("u"), Delta(signature="s"), BlockStop()]
+    stream, _ = write_stream(openai_chat, [Start(ANTHROPIC, "a", "m"), *pieces, Stop(StopReason.END)])
+    message = sdk(stream).choices[0].message.model_dump()
+    assert message["reasoning_details"] == [
+        {"type": "reasoning.text", "text": "tu", "signature": "s", "format": "anthropic-claude-v1", "index": 0}
+    ]
+    request = openai_chat.decode_request({"messages": [message]}, "m", stream=False)
+    (thought,) = request.messages[0].blocks
+    assert isinstance(thought, Thinking)
+    assert (thought.text, thought.signature, thought.signer) == ("tu", "s", ANTHROPIC)
+
+
 def test_a_call_without_arguments_has_an_empty_object() -> None:
     started = Start(GEMINI, "a", "m")
     stream, _ = write_stream(
