@@ -26,7 +26,7 @@ from sidecar.server.intake import BodyTooLarge, MalformedBody, call_of, passed_b
 from sidecar.server.listings import LISTINGS, listed
 from sidecar.server.refusal import Refusals, refused
 from sidecar.server.sending import send
-from sidecar.server.surfaces import PLACES, Surface, dialect_of, surface
+from sidecar.server.surfaces import PLACES, Surface, dialect_of, meant, surface
 from sidecar.server.wire import ResponseWire, wire_for
 from sidecar.upstream.passing import passable, request_headers
 
@@ -64,9 +64,10 @@ class DataPlane:
         if asked is None:
             return await self._read_only(request, wire, path)
         if request.method != "POST":
-            return await self._refuse(request, wire, 405, f"{path} takes POST, not {request.method}", allow="POST")
-        if request.headers.get("Content-Encoding", "identity") != "identity":
-            return await self._refuse(request, wire, 415, "send the body as it is: content-encoding is not supported")
+            return await self._not_posted(request, wire, path)
+        if (encoding := request.headers.get("Content-Encoding", "identity")) != "identity":
+            message = f"send the body as it is: content-encoding {encoding[:40]!r} is not supported"
+            return await self._refuse(request, wire, 415, message, [("accept-encoding", "identity")])
         return await self._call(request, wire, asked)
 
     async def _call(self, request: web.BaseRequest, wire: ResponseWire, asked: Surface) -> web.StreamResponse:
@@ -121,11 +122,16 @@ class DataPlane:
 
     async def _read_only(self, request: web.BaseRequest, wire: ResponseWire, path: str) -> web.StreamResponse:
         """Model lists and health: answers that cost nothing and change nothing."""
-        known = path in ("/healthz", "/readyz") or listed(path) is not None
+        known = path in ("/", "/healthz", "/readyz") or listed(path) is not None
         if not known:
-            return await self._refuse(request, wire, 404, f"there is nothing at {path[:200]}; there is {PLACES}")
+            hint = meant(path)
+            message = f"there is nothing at {path[:200]}; {f'{hint} There' if hint else 'there'} is {PLACES}"
+            return await self._refuse(request, wire, 404, message)
         if request.method not in ("GET", "HEAD"):
-            return await self._refuse(request, wire, 405, f"{path[:200]} takes GET, not {request.method}", allow="GET")
+            message = f"{path[:200]} takes GET, not {request.method}"
+            return await self._refuse(request, wire, 405, message, [("allow", "GET")])
+        if path == "/":  # some tools look whether anybody is there before they ask
+            return await _json(request, wire, 200, {"name": "llm-sidecar", "places": PLACES})
         if path == "/healthz":
             return await _json(request, wire, 200, {"status": "ok"})
         if path == "/readyz":
@@ -150,11 +156,23 @@ class DataPlane:
         extra = [("www-authenticate", "Bearer")] if refusal.status == 401 else []
         return await self._fail(request, wire, failure, extra, close=not request.content.is_eof())
 
+    async def _not_posted(self, request: web.BaseRequest, wire: ResponseWire, path: str) -> web.StreamResponse:
+        """Say that a place takes POST; to who wants a WebSocket there, in the status on which such clients do POST."""
+        if request.method == "GET" and request.headers.get("Upgrade", "").lower() == "websocket":
+            message = f"{path} is no WebSocket; send a POST, streamed if you like"
+            return await self._refuse(request, wire, 426, message, [("upgrade", "HTTP/1.1"), ("allow", "POST")])
+        message = f"{path} takes POST, not {request.method}"
+        return await self._refuse(request, wire, 405, message, [("allow", "POST")])
+
     async def _refuse(
-        self, request: web.BaseRequest, wire: ResponseWire, status: int, message: str, *, allow: str | None = None
+        self,
+        request: web.BaseRequest,
+        wire: ResponseWire,
+        status: int,
+        message: str,
+        extra: Sequence[tuple[str, str]] = (),
     ) -> web.StreamResponse:
         """Answer a request that is not let in; its body is not read, so the connection ends with it."""
-        extra = [("allow", allow)] if allow else []
         return await self._fail(request, wire, refused(status, message), extra, close=not request.content.is_eof())
 
     async def _fail(

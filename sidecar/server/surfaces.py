@@ -16,7 +16,7 @@ import msgspec
 from sidecar.model.topology import ClientDialect, Dialect, Operation
 from sidecar.model.ways import CLIENT_DIALECT_OF
 
-__all__ = ["PLACES", "Surface", "dialect_of", "surface"]
+__all__ = ["PLACES", "Surface", "dialect_of", "meant", "surface"]
 
 PLACES = (
     "POST /v1/chat/completions, /v1/responses, /v1/messages, /v1/messages/count_tokens, /v1/completions, "
@@ -59,6 +59,8 @@ _VERBS: Mapping[str, tuple[Operation, bool]] = MappingProxyType(
     }
 )
 _GEMINI = re.compile(r"/v1(?:beta|alpha)?/(?:models|tunedModels)/([^:]+(?::[^:/]+)*):(\w+)")
+_PREFIXES = ("", "/v1", "/v1beta")
+_MEANT_CHARS = 300
 _SSE = re.compile(r"(?:^|&)alt=sse(?:&|$)")
 
 
@@ -73,6 +75,27 @@ def surface(path: str, query: str) -> Surface | None:
     operation, stream = _VERBS[match[2]]
     as_array = stream and not _SSE.search(query)
     return Surface(operation, Dialect.GEMINI_GENERATE, unquote(match[1]), stream, as_array, match[2] == "embedContent")
+
+
+def meant(path: str) -> str | None:
+    """What a client should ask whose base URL has a piece too much or too little; None when nobody can know.
+
+    It is the longest end of the path that is a place, as it is or below a version.
+    """
+    path = path[:_MEANT_CHARS].rstrip("/")
+    for start in [at for at, char in enumerate(path) if char == "/"]:
+        for prefix in _PREFIXES:
+            place = prefix + path[start:]
+            if place == "/v1/models" or surface(place, "") is not None:
+                return f"did you mean {place}{_advice(path[:start], prefix)}?"
+    return None
+
+
+def _advice(written: str, due: str) -> str:
+    """What is to be done to a base URL."""
+    if not written:
+        return f" (add {due} to the base URL)" if due else ""
+    return f" (put {due} in place of {written} in the base URL)" if due else f" (leave {written} out of the base URL)"
 
 
 def dialect_of(path: str, headers: Mapping[str, str]) -> ClientDialect:

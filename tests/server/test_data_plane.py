@@ -125,7 +125,7 @@ async def test_a_client_that_wants_a_close_gets_it_after_the_answer(house: House
         assert await client.rest() == b""
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v1/models", "/v1/models/default", "/v1/models/fake/m"])
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/v1/models", "/v1/models/default", "/v1/models/fake/m"])
 async def test_head_is_get_without_the_body(house: House, via: str, path: str) -> None:
     host = house.host(via)
     async with await RawClient.to(house.where(via)) as client:
@@ -212,6 +212,16 @@ async def test_an_upgrade_is_declined_by_an_ordinary_answer(house: House, via: s
         reply = await client.ask(head("GET", "/v1/models", *wish, host=host))
         assert (reply.status, reply.header("upgrade")) == (200, None)
         assert (await client.ask(head("GET", "/healthz", host=host))).status == 200
+
+
+async def test_who_wants_a_websocket_for_answers_is_told_at_once_to_post(house: House, via: str) -> None:
+    wish = (("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
+    host = house.host(via)
+    async with await RawClient.to(house.where(via)) as client:
+        reply = await client.ask(head("GET", "/v1/responses", *wish, host=host))
+        assert (reply.status, reply.header("upgrade"), reply.header("allow")) == (426, "HTTP/1.1", "POST")
+        assert "POST" in reply.error["message"]
+        assert (await client.ask(post(chat_body(), host=host))).status == 200
 
 
 async def test_a_post_that_offers_h2c_is_answered_over_http_1_1(house: House, via: str) -> None:

@@ -65,7 +65,6 @@ async def test_an_unknown_model_is_404_and_lists_what_there_is(fake: FakeProvide
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/v1",
         "/v1/chat/completions/",
         "//v1/chat/completions",
@@ -79,6 +78,28 @@ async def test_an_unknown_place_is_404_and_lists_what_there_is(house: House, via
         reply = await house.once(via, request)
         assert reply.status == 404
         assert "/v1/chat/completions" in reply.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("/chat/completions", "did you mean /v1/chat/completions (add /v1 to the base URL)?"),
+        ("/v1/v1/messages", "did you mean /v1/messages (leave /v1 out of the base URL)?"),
+        ("//v1/messages", "did you mean /v1/messages (leave / out of the base URL)?"),
+        ("/v1/messages/v1/messages?beta=true", "did you mean /v1/messages (leave /v1/messages out of the base URL)?"),
+        ("/v1/v1beta/models/a/b:generateContent", "(leave /v1 out of the base URL)?"),
+        ("/models/m:streamGenerateContent?alt=sse", "(add /v1 to the base URL)?"),
+        ("/api/v3/responses", "did you mean /v1/responses (put /v1 in place of /api/v3 in the base URL)?"),
+        ("/v1/chat/completions/", "did you mean /v1/chat/completions?"),
+        ("/models", "did you mean /v1/models (add /v1 to the base URL)?"),
+        ("/api/chat", None),
+    ],
+)
+async def test_a_wrong_base_url_is_told_how_to_be_right(house: House, via: str, path: str, hint: str | None) -> None:
+    reply = await house.once(via, post(chat_body(), path=path, host=house.host(via)))
+    assert reply.status == 404
+    message = reply.json["error"]["message"]
+    assert hint in message if hint else "did you mean" not in message
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
@@ -119,7 +140,8 @@ async def test_a_compressed_body_is_refused_and_never_unpacked(
     bomb = gzip.compress(b"0" * 5_000_000)
     reply = await house.once(via, post(bomb, ("Content-Encoding", encoding), host=house.host(via)))
     assert reply.status == 415
-    assert "content-encoding" in reply.error["message"]
+    assert f"content-encoding {encoding!r}" in reply.error["message"]
+    assert reply.header("accept-encoding") == "identity"
     assert not fake.calls
 
 
