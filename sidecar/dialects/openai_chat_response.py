@@ -11,7 +11,6 @@ openrouter.ai/docs/api-reference/overview; docs.vllm.ai (`stop_reason`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -23,6 +22,7 @@ from sidecar.dialects.openai_chat_parts import read_content_thought, read_signat
 from sidecar.dialects.openai_chat_spelling import difference, said_as
 from sidecar.dialects.openai_errors import decode_failure
 from sidecar.dialects.openai_facts import usage_of
+from sidecar.dialects.openai_stops import FINISH_REASONS, STOPS
 from sidecar.model.blocks import Block, Logprob, Media, MediaKind, Opaque, Text, Thinking, ToolResult, ToolUse
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.hub import HubResponse, Loss, StopReason
@@ -30,7 +30,6 @@ from sidecar.model.records import Usage
 from sidecar.model.topology import Dialect
 
 __all__ = [
-    "FINISH_REASONS",
     "NO_ANSWER",
     "arguments_of",
     "decode_response",
@@ -50,42 +49,6 @@ __all__ = [
 _OWN = Dialect.OPENAI_CHAT
 NO_ANSWER = 'the provider\'s answer has no "choices"'
 
-_STOPS: Mapping[str, StopReason] = MappingProxyType(
-    {
-        "stop": StopReason.END,
-        "end_turn": StopReason.END,
-        "eos": StopReason.END,
-        "eos_token": StopReason.END,
-        "stop_sequence": StopReason.STOP_SEQUENCE,
-        "length": StopReason.LENGTH,
-        "max_tokens": StopReason.LENGTH,
-        "max_output_tokens": StopReason.LENGTH,
-        "model_length": StopReason.CONTEXT,
-        "model_context_window_exceeded": StopReason.CONTEXT,
-        "tool_calls": StopReason.TOOL_USE,
-        "function_call": StopReason.TOOL_USE,
-        "tool_use": StopReason.TOOL_USE,
-        "content_filter": StopReason.REFUSAL,
-        "safety": StopReason.REFUSAL,
-        "recitation": StopReason.REFUSAL,
-        "prohibited_content": StopReason.REFUSAL,
-        "refusal": StopReason.REFUSAL,
-        "sensitive": StopReason.REFUSAL,  # Z.ai
-        "pause_turn": StopReason.PAUSE,
-    }
-)
-FINISH_REASONS: Mapping[StopReason, str] = MappingProxyType(
-    {
-        StopReason.END: "stop",
-        StopReason.STOP_SEQUENCE: "stop",
-        StopReason.LENGTH: "length",
-        StopReason.CONTEXT: "length",
-        StopReason.TOOL_USE: "tool_calls",
-        StopReason.REFUSAL: "content_filter",
-        StopReason.PAUSE: "stop",
-        StopReason.OTHER: "stop",
-    }
-)
 _UNSAYABLE_STOPS = frozenset({StopReason.CONTEXT, StopReason.PAUSE, StopReason.OTHER})
 
 # Notes: what else an answer holds, each the whole of what stood there.
@@ -160,7 +123,7 @@ def stop_of(native: str | None, blocks: Sequence[Block], matched: object = None)
         blocks: Of the answer: some say `stop` whatever they did.
         matched: The stop sequence, if the server tells (vLLM).
     """
-    stop = _STOPS.get(native.lower(), StopReason.OTHER) if native else StopReason.END
+    stop = STOPS.get(native.lower(), StopReason.OTHER) if native else StopReason.END
     if stop is not StopReason.END:
         return stop
     if any(isinstance(block, ToolUse) for block in blocks):

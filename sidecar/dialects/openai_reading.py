@@ -7,40 +7,17 @@ not given as one that stopped.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from sidecar.dialects.loose import json_object, object_of, objects, text, thoughts
 from sidecar.dialects.openai_facts import read_event, usage_of
+from sidecar.dialects.openai_stops import FINISH_REASONS, STOPS
 from sidecar.dialects.sse import parse, split
 from sidecar.model.chat import FunctionCall, TokenUsage, ToolCall
 
 __all__ = ["Reading", "ResponseNormalizer", "answer_of", "read_message"]
-
-_FINISH_REASONS: Mapping[str, str] = MappingProxyType(
-    {
-        "stop": "stop",
-        "length": "length",
-        "tool_calls": "tool_calls",
-        "content_filter": "content_filter",
-        "function_call": "tool_calls",
-        "tool_use": "tool_calls",
-        "end_turn": "stop",
-        "eos": "stop",
-        "eos_token": "stop",
-        "stop_sequence": "stop",
-        "max_tokens": "length",
-        "model_length": "length",
-        "max_output_tokens": "length",
-        "model_context_window_exceeded": "length",
-        "safety": "content_filter",
-        "recitation": "content_filter",
-        "prohibited_content": "content_filter",
-        "refusal": "content_filter",
-    }
-)
 
 
 class ResponseNormalizer:
@@ -55,7 +32,8 @@ class ResponseNormalizer:
         """
         if refused:
             return "content_filter"
-        return _FINISH_REASONS.get(native.lower(), native) if native else None
+        stop = STOPS.get(native.lower()) if native else None
+        return FINISH_REASONS[stop] if stop else native or None
 
 
 class Reading(msgspec.Struct):

@@ -13,7 +13,7 @@ from openai.types.chat import ChatCompletion
 
 from sidecar.dialects import openai_chat
 from sidecar.dialects.openai_chat_parts import FORMATS
-from sidecar.dialects.openai_chat_response import FINISH_REASONS
+from sidecar.dialects.openai_stops import FINISH_REASONS
 from sidecar.model.blocks import (
     Logprob,
     Media,
