@@ -415,6 +415,8 @@ def test_a_loop_that_stops_is_noticed_by_the_watchdog(service: Installed, held: 
     before, restarts = service.pid, int(service.guest.show(service.unit, "NRestarts"))
     began = time.monotonic()
     service.guest.run("kill", "-STOP", str(before))
+    stopped = ("grep", "-q", "^State:.T", f"/proc/{before}/status")
+    service.guest.until(lambda: service.guest.attempt(*stopped).returncode == 0, "it does not stop")
     assert service.chat()[0] == 200  # waits at the socket for the next one
     took_s = time.monotonic() - began
     assert service.pid != before
