@@ -155,7 +155,7 @@ class _Asking:
             changed(self._losses, "format", f"asked in words, for {DIALECT} has no JSON without a schema")
             return _with_line(system, _JSON_ONLY), {}
         for name in ("name", "description", "strict"):
-            if getattr(format_, name) is not None:
+            if getattr(format_, name) not in (None, True):
                 dropped(self._losses, f"format.{name}", "a format is its schema alone, and always strict")
         if self._own:
             return system, {} if FORMER in format_.extra else {"format": self._own_format()}

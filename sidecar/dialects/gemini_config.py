@@ -143,7 +143,7 @@ def _encode_format(format_: OutputFormat, losses: list[Loss], *, own: bool, whol
     if not own:
         foreign(losses, format_.extra, "response_format", _OWN)
     for name in ("name", "description", "strict"):
-        if getattr(format_, name) is not None:
+        if getattr(format_, name) not in (None, True):
             dropped(losses, f"response_format.{name}", "Gemini takes the schema alone, and always keeps to it")
     if format_.kind is FormatKind.TEXT:
         return {}

@@ -17,7 +17,7 @@ Source: ai.google.dev/gemini-api/docs/thought-signatures and /function-calling (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, assert_never
 
 import msgspec
@@ -30,7 +30,7 @@ from sidecar.model.blocks import Block, Media, Opaque, Text, Thinking, ToolResul
 from sidecar.model.hub import Loss
 from sidecar.model.topology import Dialect
 
-__all__ = ["SIGNED", "SKIP", "Speech", "decode_part", "decode_result", "json_text", "thought_mark"]
+__all__ = ["SIGNED", "SKIP", "Speech", "decode_part", "decode_result", "gathered", "json_text", "thought_mark"]
 
 SKIP = "skip_thought_signature_validator"
 
@@ -129,6 +129,29 @@ def thought_mark(fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
     metadata = fields.get("partMetadata")
     mark = metadata.get(_MARK) if isinstance(metadata, dict) and len(metadata) == 1 else None
     return mark if isinstance(mark, dict) else None
+
+
+def gathered(parts: Sequence[Any]) -> list[Any]:
+    """The parts, those joined that are one thought of another vendor: clients hand a stream's pieces back as they came.
+
+    His signature is of the whole thought, and stands on the last piece.
+    """
+    whole: list[Any] = []
+    for part in parts:
+        mark, before = _lent(part), _lent(whole[-1]) if whole else {}
+        if mark and before and "signature" not in before and {**mark, "signature": ""} == {**before, "signature": ""}:
+            whole[-1] = {**part, "text": whole[-1].get("text", "") + part.get("text", "")}
+        else:
+            whole.append(part)
+    return whole
+
+
+def _lent(part: Any) -> Mapping[str, Any]:
+    """The mark of a thought that another vendor signed or will sign."""
+    if not isinstance(part, dict) or part.get("thought") is not True or not isinstance(part.get("text", ""), str):
+        return {}
+    mark = thought_mark(part) or {}
+    return mark if mark.get("signer") and not mark.get("redacted") else {}
 
 
 def _call(

@@ -16,7 +16,7 @@ import msgspec
 from sidecar.dialects.dialect import Untranslatable
 from sidecar.dialects.gemini_config import AT, decode_config, encode_config
 from sidecar.dialects.gemini_fields import camel, flag, items, obj, restored, string, wrong
-from sidecar.dialects.gemini_parts import Speech, decode_part
+from sidecar.dialects.gemini_parts import Speech, decode_part, gathered
 from sidecar.dialects.gemini_thinking import bare_name
 from sidecar.dialects.gemini_tools import decode_choice, decode_tools, encode_choice, encode_tools
 from sidecar.dialects.losses import NOTE, added, changed, dropped, foreign
@@ -140,7 +140,7 @@ class _Conversation:
         parts = fields.get("parts")
         blocks = [
             self._known(decode_part(part, f"{path}.parts[{place}]", self._next_id), f"{path}.parts[{place}]")
-            for place, part in enumerate([] if parts is None else items(parts, f"{path}.parts"))
+            for place, part in enumerate([] if parts is None else gathered(items(parts, f"{path}.parts")))
         ]
         extra = {name: item for name, item in fields.items() if name not in ("parts", "role")}
         if given != ("user" if role is Role.USER else "model"):

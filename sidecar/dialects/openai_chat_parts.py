@@ -304,16 +304,21 @@ def _read_detail(entry: Mapping[str, Any]) -> Thinking:
     data = text(entry.get("data"))
     signature = data or text(entry.get("signature")) or None
     format_ = text(entry.get("format"))
-    signer = SIGNERS.get(format_, OWN) if signature or format_ not in ("", _NOBODY) else None
+    signer = _signer(format_) if signature or format_ not in ("", _NOBODY) else None
     words = text(entry.get("text")) or text(entry.get("summary"))
     rare = signer is OWN and format_ != FORMATS[OWN]
-    return Thinking(words, signature, signer, bool(data), {_FORMAT: format_} if rare else {})
+    return Thinking(words, signature, signer, bool(data) and not words, {_FORMAT: format_} if rare else {})
+
+
+def _signer(format_: str) -> Dialect:
+    """Who signs in this format; OpenAI's SDK writes it as often as a stream's pieces did, one after the other."""
+    return next((signer for known, signer in SIGNERS.items() if format_.replace(known, "") == "" != format_), OWN)
 
 
 def signed(before: Thinking, entry: Mapping[str, Any]) -> Thinking | None:
     """The thought with its signature, if that is what the entry is."""
     signature = text(entry.get("data"))
-    fits = before.signer in _APART and SIGNERS.get(text(entry.get("format"))) is before.signer
+    fits = before.signer in _APART and _signer(text(entry.get("format"))) is before.signer
     if not signature or not fits or before.signature:
         return None
     return msgspec.structs.replace(before, signature=signature)

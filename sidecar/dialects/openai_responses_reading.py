@@ -293,6 +293,8 @@ def _image(fields: Fields) -> Media:
     url, file_id = fields.text("image_url"), fields.text("file_id")
     if url is None and file_id is None:
         raise wrong(fields.path, fields.rest, "an image with an image_url or a file_id")
+    if fields.rest.get("detail") == "auto":  # the default, which the SDK's types demand to be written
+        fields.rest[f"{NOTE}detail"] = fields.rest.pop("detail")
     if url is None:
         return Media(MediaKind.IMAGE, file_id=file_id, cache=_mark(fields.rest), extra=fields.rest)
     media = media_of_url(url, fields.at("image_url"), MediaKind.IMAGE)
