@@ -23,6 +23,7 @@ __all__ = ["MAX_PREAMBLE_BYTES", "Tap"]
 MAX_PREAMBLE_BYTES = 64 * 1024
 
 _LF, _CR = b"\n\r"
+_FIRST_FRAMES = 3  # of a stream: after them it is known what is plain
 _LAST_FRAMES = 3  # of a stream: finish reason, usage, `[DONE]`
 
 
@@ -147,11 +148,20 @@ class Tap:
         In one read there may be many plain frames between the first of a stream and its last: those
         are spared the closer look.
         """
+        for _ in range(_FIRST_FRAMES):
+            cut = 0 if self._quick or self._over or _CR in frames else frames.find(b"\n\n") + 2
+            if not 2 <= cut < len(frames):
+                break
+            self._look_at_each(frames[:cut])
+            frames = frames[cut:]
         if self._quick:
             cut = _before_last(frames)
             if _plain(frames[:cut]):
                 self._pass(frames[:cut])
                 frames = frames[cut:]
+        self._look_at_each(frames)
+
+    def _look_at_each(self, frames: bytes) -> None:
         pieces = split(frames)
         for place, frame in enumerate(pieces, 1):
             if self._over:

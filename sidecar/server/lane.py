@@ -200,7 +200,9 @@ class Crossing:
         elif over is None:
             self._hand_over()
         else:
-            self._patrol.note(self._answer.due)
+            due = self._answer.due
+            if due < self._patrol.next_at:
+                self._patrol.note(due)
 
     def _hand_over(self) -> None:
         self._patrol.forget(self)

@@ -32,7 +32,7 @@ class Patrol:
 
     def __init__(self) -> None:
         self._watched: set[Watched] = set()
-        self._next_at = float("inf")
+        self.next_at = float("inf")  # when it will look; only a deadline before that need be noted
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, each: Watched) -> None:
@@ -45,24 +45,24 @@ class Patrol:
 
     def note(self, due: float) -> None:
         """A deadline was set, or has moved."""
-        if due < self._next_at:
+        if due < self.next_at:
             self._arm(due)
 
     def _arm(self, moment: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._next_at = moment
+        self.next_at = moment
         wait_s = max(_ROUND_S, moment - monotonic())
         self._timer = asyncio.get_running_loop().call_later(wait_s, self._round)
 
     def _round(self) -> None:
         self._timer = None
-        self._next_at = float("inf")
+        self.next_at = float("inf")
         now = monotonic()
         late = [each for each in self._watched if each.due <= now]
         for each in late:
             self._watched.discard(each)
             each.late()
         nearest = min((each.due for each in self._watched), default=float("inf"))
-        if nearest < self._next_at:
+        if nearest < self.next_at:
             self._arm(nearest)

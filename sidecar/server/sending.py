@@ -159,13 +159,14 @@ class Sending(_Waiting):
     def _pumped(self) -> bool | None:
         """What has come goes on at once, joined as it came."""
         answer, wire = self._answer, self._direct
-        while data := answer.read_now():
+        data = answer.read_now()
+        if data:
             wire.write_now(data)
             self.sent_bytes += len(data)
             if wire.is_slow:
                 return None
-        if data is None:
-            return False
+        if data is None or not answer.ending:
+            return None if data == b"" else False
         last = answer.ended_now()
         if last is None:
             return None

@@ -95,6 +95,7 @@ class Exchange:
         "bytes_out",
         "connect_s",
         "due",
+        "ending",
         "failure",
         "finish_reason",
         "first_token_s",
@@ -147,6 +148,7 @@ class Exchange:
         self.began = monotonic()
         self.waited_s = 0.0  # of its duration: waiting for the provider
         self._streams = False  # the answer comes as events
+        self.ending = False  # `read_now` has given the last of the stream
         self.status: int | None = None
         self.headers: Mapping[str, str] = {}
         self.connect_s: float | None = None
@@ -296,19 +298,25 @@ class Exchange:
         if not tap.committed:
             return False
         self._content_came(tap)
+        self.ending = _is_over(tap)
         return True
 
     def read_now(self) -> bytes | None:
         """As `read`; None when nothing has come yet, b"" when `read` must find out."""
         tap, reply = self._tap, self._prompt_reply
-        if tap is None or reply is None or self._stopped is not None or _is_over(tap):
+        if tap is None or reply is None or self._stopped is not None or self.ending:
             return b""
         data = self._taken(reply)
         if not data:
             return data
-        passed = self._form_shaped(tap.feed(data))
-        self._progress(tap)
-        return passed or (b"" if _is_over(tap) else None)
+        passed = self._form_shaped(tap.feed(data)) if self.translates else tap.feed(data)
+        idle_at = self._asked + self._limits.idle_s
+        if tap.finish_reason is None and not _is_over(tap) and idle_at < self._limits.total_at:
+            self.due = idle_at  # as `_progress` would have it
+        else:
+            self._progress(tap)
+            self.ending = _is_over(tap)
+        return passed or (b"" if self.ending else None)
 
     def ended_now(self) -> bool:
         """Whether the stream has come to a good end, connection included; else `read` must find out."""

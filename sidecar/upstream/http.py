@@ -100,6 +100,7 @@ class Connection(asyncio.Protocol):
         "_waiter",
         "_where",
         "idle_since",
+        "on_body",
     )
 
     def __init__(self, keeper: Keeper, where: str) -> None:
@@ -107,12 +108,14 @@ class Connection(asyncio.Protocol):
         self._keeper = keeper
         self._where = where  # for messages
         self._loop = asyncio.get_running_loop()
+        self._chunks: list[bytes] = []
+        # What the parser calls for a part of the body: no function of ours, because a burst has hundreds of parts.
+        self.on_body = self._chunks.append
         self._parser = HttpResponseParser(self)
         self._transport: asyncio.Transport
         self._status = 0  # of the final head; 0 until it has come
         self._headers: list[tuple[str, str]] = []  # of the head (or the trailers) that is being parsed
         self._head: list[tuple[str, str]] = []  # of the final head
-        self._chunks: list[bytes] = []
         self._complete = True  # between exchanges too, so that a byte that nobody asked for is one too many
         self._keep_alive = True
         self._bodiless = False
@@ -223,12 +226,13 @@ class Connection(asyncio.Protocol):
         """
         chunks = self._chunks
         if chunks:
-            self._chunks = []
+            data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            chunks.clear()
             self._held_bytes = 0
             if self._paused:
                 self._paused = False
                 self._transport.resume_reading()
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            return data
         if self._complete:
             self._finish()
             return b""
@@ -240,10 +244,12 @@ class Connection(asyncio.Protocol):
         """All that is left of the body, if its end has come, which also ends the exchange; else None."""
         if not self._complete:
             return None
-        chunks, self._chunks = self._chunks, []
+        chunks = self._chunks
+        rest = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
         self._held_bytes = 0
         self._finish()
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return rest
 
     async def wait(self) -> None:
         """Until something has come or happened; aborts when it is cancelled."""
@@ -263,7 +269,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Drop the connection now, with all that is under way on it."""
-        self._chunks = []
+        self._chunks.clear()
         self._listener = None  # whoever does this knows
         self._drop(Breach.CUT, "the exchange was closed")
 
@@ -304,10 +310,6 @@ class Connection(asyncio.Protocol):
         if self._bodiless:
             self._complete = True
             raise ValueError("stop: what the head announces does not follow")
-
-    def on_body(self, chunk: bytes) -> None:
-        """A part of the body."""
-        self._chunks.append(chunk)
 
     def on_message_complete(self) -> None:
         """A message ended: the response, or a 1xx before it."""
