@@ -166,7 +166,7 @@ def test_the_reader_of_locks_sees_what_is_missing() -> None:
     assert name_and_version("two>=2")[1] == ""
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", [*LOCKS, "requirements-build.lock"])
 def test_every_pin_of_a_lock_file_has_its_hashes(name: str) -> None:
     found = pins((ROOT / name).read_text())
     assert len(found) > 5

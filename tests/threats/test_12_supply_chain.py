@@ -19,7 +19,7 @@ def _locked(name: str) -> dict[str, str]:
     return {match[1]: match[2] for match in _PINNED.finditer((_ROOT / name).read_text())}
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-build.lock", "requirements-dev.lock"])
 def test_12_everything_is_pinned_by_version_and_hash(name: str) -> None:
     text = (_ROOT / name).read_text()
     lines = [line for line in text.splitlines() if line and not line.startswith((" ", "#"))]
