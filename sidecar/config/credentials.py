@@ -11,6 +11,7 @@ import re
 from msgspec import UNSET
 
 from sidecar.config.addresses import host_of
+from sidecar.config.clouds import access_of
 from sidecar.config.presets import Preset
 from sidecar.config.problems import Problems, child
 from sidecar.config.references import Lookup
@@ -41,8 +42,17 @@ _TRANSPORTS_OWN = frozenset(
 _SECRET_HEADER = re.compile(r"authorization|cookie|.*(key|token|secret|password)")
 
 
-def auth_of(path: str, keys: ProviderKeys, preset: Preset, lookup: Lookup, problems: Problems, *, url: str) -> Auth:
-    """The provider's key: the file's, else that of the type's environment variable, else a warning."""
+def auth_of(
+    path: str, keys: ProviderKeys, preset: Preset, lookup: Lookup, problems: Problems, *, url: str, location: str | None
+) -> Auth:
+    """The provider's key: the file's, else that of the type's environment variable, else what does without."""
+    auth = _keyed(path, keys, preset, lookup, problems, url=url)
+    if auth.key is not None or preset.unkeyed is None:
+        return auth
+    return access_of(path, keys, preset, lookup, problems, url=url, location=location)
+
+
+def _keyed(path: str, keys: ProviderKeys, preset: Preset, lookup: Lookup, problems: Problems, *, url: str) -> Auth:
     if isinstance(keys.api_key, Text):
         source = keys.api_key.source
         _check_value(child(path, "api_key"), keys.api_key.value, problems)
@@ -53,7 +63,7 @@ def auth_of(path: str, keys: ProviderKeys, preset: Preset, lookup: Lookup, probl
     for variable in preset.keys:
         value = lookup.env(variable)
         reference = f"${{{variable}}}"
-        if value and _is_home(url, preset):
+        if value and _is_home(url, preset, lookup):
             _check_value(path, Secret(value), problems)
             return Auth(preset.scheme, Secret(value), reference)
         if value:
@@ -64,13 +74,17 @@ def auth_of(path: str, keys: ProviderKeys, preset: Preset, lookup: Lookup, probl
     return _keyless(path, preset, reference or None, f"no api_key and {missing} is not set", problems)
 
 
-def _is_home(url: str, preset: Preset) -> bool:
+def _is_home(url: str, preset: Preset, lookup: Lookup) -> bool:
     """Whether the address is the vendor's; a type that needs no key is a server of one's own anywhere."""
-    return not preset.needs_key or preset.base_url is None or host_of(url) == host_of(preset.base_url)
+    host = host_of(url) or ""
+    if preset.home:
+        beside = [host_of(said) for variable in preset.url_keys if (said := lookup.env(variable))]
+        return host.endswith(preset.home) or host in beside
+    return not preset.needs_key or preset.base_url is None or host == host_of(preset.base_url)
 
 
 def _keyless(path: str, preset: Preset, source: str | None, reason: str, problems: Problems) -> Auth:
-    if not preset.needs_key:
+    if not preset.needs_key or preset.unkeyed is not None:
         return Auth(AuthScheme.NONE, None, source)
     problems.warn(path, f"{reason}; its targets are skipped")
     return Auth(preset.scheme, None, source)

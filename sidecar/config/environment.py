@@ -22,7 +22,7 @@ __all__ = ["environment_yaml", "from_environment"]
 _ORDER = ("openai", "anthropic", "gemini", "openrouter", "deepseek", "mistral", "groq", "xai")
 _SERVERS = ("ollama",)  # asked last, because they are this machine
 _FAMILIES = (("gpt-*", "openai"), ("claude-*", "anthropic"), ("gemini-*", "gemini"))
-_NOT_FROM_HERE = ("embedded", "openai-compatible", "github-models")  # $GITHUB_TOKEN is set for other reasons
+_NOT_FROM_HERE = ("embedded", "openai-compatible", "github-models", "vertex")  # $GITHUB_TOKEN is set for other reasons
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -50,6 +50,9 @@ class _Environment:
 
     def stamp(self, path: str) -> Stamp:
         raise LookupError(f"{path}: there is no config file that could name it")
+
+    def installed(self, module: str) -> bool:  # noqa: ARG002 - see below
+        return True  # no account that a variable stands for needs one
 
 
 def from_environment(env: Mapping[str, str], *, generation: int = 1, ollama_models: Sequence[str] = ()) -> Snapshot:
@@ -117,14 +120,23 @@ def _names() -> list[str]:
 def _look(name: str, preset: Preset, env: Mapping[str, str], ollama_models: Sequence[str]) -> _Found | None:
     prefix = name.upper().replace("-", "_")
     key = next((variable for variable in preset.keys if env.get(variable)), None)
-    url = _set(env, f"{prefix}_BASE_URL")
+    url = next((name for name in (f"{prefix}_BASE_URL", *preset.url_keys) if env.get(name)), None)
     model = _set(env, f"{prefix}_MODEL")
     local = list(ollama_models) if name == "ollama" else []
     if preset.needs_key and key is None:
         return None
+    if preset.needs_key and url is None and not _has_place(preset, env):
+        return None
     if not (key or url or model or local):
         return None
     return _Found(key, url, f"${{{model}}}" if model else (local[0] if local else preset.model))
+
+
+def _has_place(preset: Preset, env: Mapping[str, str]) -> bool:
+    """Whether the type's own address is known: that of a cloud may depend on a variable."""
+    if preset.base_url is None:
+        return False
+    return "{" not in preset.base_url or any(env.get(name) for name in preset.places["location"])
 
 
 def _set(env: Mapping[str, str], name: str) -> str | None:

@@ -73,6 +73,8 @@ def _word(shape: Shape) -> str | None:
 
 
 def _is_map(value: Any) -> bool:
+    if isinstance(value, frozenset):  # the type's own
+        return True
     return isinstance(value, msgspec.Struct) or (isinstance(value, tuple) and any(map(_is_map, value)))
 
 

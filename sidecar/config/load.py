@@ -152,7 +152,8 @@ def _tokens(settings: Settings) -> frozenset[Secret]:
 def _secrets(providers: Mapping[str, Provider]) -> frozenset[Secret]:
     keys = [provider.auth.key for provider in providers.values()]
     values = [value for provider in providers.values() for value in provider.headers.values()]
-    return frozenset(secret for secret in (*keys, *values) if isinstance(secret, Secret) and secret.reveal())
+    accesses = [value for provider in providers.values() for value in provider.auth.access.values()]
+    return frozenset(secret for secret in (*keys, *values, *accesses) if isinstance(secret, Secret) and secret.reveal())
 
 
 def _digest(sources: Sequence[Source]) -> str:

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from sidecar.model.topology import AuthScheme, Dialect, Operation, Quirk, TransportName
+from sidecar.model.topology import AuthScheme, Dialect, Framing, Operation, Params, Quirk, TransportName
 
 __all__ = ["PRESETS", "Preset"]
 
@@ -28,6 +28,42 @@ _RESPONSES = {Operation.RESPONSES: "/responses"}
 _MESSAGES = {Operation.MESSAGES: "/messages"}
 _GEMINI = "/v1beta/models/{model}:"
 _CHAT_FIRST = (Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES)
+_DEPLOYMENT = "/openai/deployments/{model}"
+_DATED = "?api-version={api_version}"
+_VERTEX = "/v1/projects/{project}/locations/{location}/publishers"
+_ON_VERTEX = {"anthropic_version": b'"vertex-2023-10-16"'}
+_BEDROCK = "/model/{model:segment}"
+# Any other is refused there, with the request (docs.aws.amazon.com/bedrock/latest/userguide/
+# model-parameters-anthropic-claude-messages-request-response.html).
+_BEDROCK_BETAS = frozenset(
+    {
+        "compact-2026-01-12",
+        "computer-use-2024-10-22",
+        "computer-use-2025-01-24",
+        "computer-use-2025-11-24",
+        "context-1m-2025-08-07",
+        "context-management-2025-06-27",
+        "dev-full-thinking-2025-05-14",
+        "effort-2025-11-24",
+        "fine-grained-tool-streaming-2025-05-14",
+        "interleaved-thinking-2025-05-14",
+        "output-128k-2025-02-19",
+        "token-efficient-tools-2025-02-19",
+        "tool-examples-2025-10-29",
+        "tool-search-tool-2025-10-19",
+    }
+)
+_CLAUDES = ("claude-3-7", "claude-haiku-4", "claude-opus-4", "claude-sonnet-4")
+_BEDROCK_REASONING = (
+    *(
+        f"{region}anthropic.{model}"
+        for region in ("", "us.", "eu.", "apac.", "jp.", "au.", "global.")
+        for model in _CLAUDES
+    ),
+    *(f"{region}deepseek.r1" for region in ("", "us.")),
+    "openai.gpt-oss",
+    "qwen.qwen3",
+)
 _OPENAI_QUIRKS = frozenset({Quirk.MAX_COMPLETION_TOKENS, Quirk.REASONING_REFUSES_SAMPLING, Quirk.DEVELOPER_ROLE})
 
 
@@ -47,7 +83,22 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     reasoning: tuple[str, ...] = ()  # how the names of models known to reason begin
     quirks: frozenset[Quirk] = frozenset()
     transport: TransportName = TransportName.DIRECT
+    framing: Framing = Framing.SSE
     source: str = ""
+
+    # Of clouds, where an account is a place as much as a key (see `clouds`).
+    url_keys: tuple[str, ...] = ()  # the environment variables that may hold the address
+    home: tuple[str, ...] = ()  # ends of the hosts that the key of `keys` is for, where there are many
+    takes: frozenset[str] = frozenset()  # keys of the file that only such a type takes
+    needs: frozenset[str] = frozenset()  # those of them without which nothing can be asked
+    places: Mapping[str, tuple[str, ...]] = {}  # the environment variables that say them otherwise
+    usual: Mapping[str, str] = {}  # what they are when nobody says
+    dated: Mapping[Operation, str] = {}  # the paths of an `api_version` that is a date
+    families: tuple[tuple[str, Dialect], ...] = ()  # see `Provider.dialects_of`
+    bodies: Mapping[Operation, Params] = {}  # what is done to the bodies of some operations beside
+    unkeyed: AuthScheme | None = None  # how requests are authorised without a key
+    extra: str = ""  # the optional dependency that this needs, by our name
+    module: str = ""  # and the module that it brings
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
@@ -61,6 +112,28 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             model="gpt-5.4",
             reasoning=("gpt-5", "o1", "o3", "o4"),
             source="https://platform.openai.com/docs/api-reference",
+        ),
+        "azure-openai": Preset(
+            paths={
+                operation: f"/openai/v1{path}"
+                for operation, path in {**_CHAT, **_RESPONSES, **_LEGACY, **_VECTORS, **_LIST}.items()
+            },
+            dated={
+                Operation.CHAT: f"{_DEPLOYMENT}/chat/completions{_DATED}",
+                Operation.COMPLETIONS: f"{_DEPLOYMENT}/completions{_DATED}",
+                Operation.EMBEDDINGS: f"{_DEPLOYMENT}/embeddings{_DATED}",
+                Operation.MODELS: f"/openai/models{_DATED}",
+            },
+            prefixes=("/openai/v1", "/openai"),
+            dialects=_CHAT_FIRST,
+            quirks=_OPENAI_QUIRKS,
+            scheme=AuthScheme.API_KEY,
+            keys=("AZURE_OPENAI_API_KEY",),
+            url_keys=("AZURE_OPENAI_ENDPOINT",),
+            home=(".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com"),
+            takes=frozenset({"api_version"}),
+            reasoning=("gpt-5", "o1", "o3", "o4"),  # a deployment has any name, most often its model's
+            source="https://learn.microsoft.com/azure/foundry/openai/latest",
         ),
         "anthropic": Preset(
             base_url="https://api.anthropic.com",
@@ -94,6 +167,65 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             model="gemini-flash-latest",
             reasoning=("gemini-2.5", "gemini-3", "gemini-pro-latest", "gemini-flash-latest"),
             source="https://ai.google.dev/api/generate-content",
+        ),
+        "vertex": Preset(
+            base_url="https://{google}",
+            paths={
+                Operation.GENERATE: f"{_VERTEX}/google/models/{{model}}:generateContent",
+                Operation.STREAM_GENERATE: f"{_VERTEX}/google/models/{{model}}:streamGenerateContent?alt=sse",
+                Operation.MESSAGES: f"{_VERTEX}/anthropic/models/{{model}}:rawPredict",
+                Operation.STREAM_MESSAGES: f"{_VERTEX}/anthropic/models/{{model}}:streamRawPredict",
+                Operation.COUNT_TOKENS: f"{_VERTEX}/anthropic/models/count-tokens:rawPredict",
+            },
+            prefixes=("/v1",),
+            dialects=(Dialect.GEMINI_GENERATE, Dialect.ANTHROPIC_MESSAGES),
+            families=(("claude-", Dialect.ANTHROPIC_MESSAGES),),
+            bodies={
+                Operation.MESSAGES: Params(set=_ON_VERTEX, drop=frozenset({"model"})),
+                Operation.COUNT_TOKENS: Params(set=_ON_VERTEX),
+            },
+            unkeyed=AuthScheme.GOOGLE_OAUTH,
+            extra="vertex",
+            module="google.auth",
+            takes=frozenset({"project", "location", "credentials"}),
+            needs=frozenset({"project"}),
+            places={
+                "project": ("GOOGLE_CLOUD_PROJECT", "ANTHROPIC_VERTEX_PROJECT_ID"),
+                "location": ("GOOGLE_CLOUD_LOCATION", "CLOUD_ML_REGION"),
+            },
+            usual={"location": "global"},
+            model="gemini-3-flash-preview",
+            reasoning=("gemini-2.5", "gemini-3", "claude-opus-4", "claude-sonnet-4", "claude-haiku-4", "claude-3-7"),
+            source="https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference",
+        ),
+        "bedrock": Preset(
+            base_url="https://bedrock-runtime.{location}.amazonaws.com",
+            paths={
+                Operation.CONVERSE: f"{_BEDROCK}/converse",
+                Operation.STREAM_CONVERSE: f"{_BEDROCK}/converse-stream",
+                Operation.MESSAGES: f"{_BEDROCK}/invoke",
+                Operation.STREAM_MESSAGES: f"{_BEDROCK}/invoke-with-response-stream",
+            },  # the list is under another address
+            dialects=(Dialect.BEDROCK_CONVERSE, Dialect.ANTHROPIC_MESSAGES),
+            families=(("anthropic.", Dialect.ANTHROPIC_MESSAGES),),
+            bodies={
+                Operation.MESSAGES: Params(
+                    set={"anthropic_version": b'"bedrock-2023-05-31"'},
+                    drop=frozenset({"model", "stream"}),
+                    betas=_BEDROCK_BETAS,
+                )
+            },
+            framing=Framing.AWS,
+            keys=("AWS_BEARER_TOKEN_BEDROCK",),
+            home=(".amazonaws.com", ".api.aws"),
+            unkeyed=AuthScheme.AWS_SIGV4,
+            extra="bedrock",
+            module="botocore",
+            takes=frozenset({"location", "profile"}),
+            places={"location": ("AWS_REGION", "AWS_DEFAULT_REGION")},
+            model="global.anthropic.claude-sonnet-4-6",
+            reasoning=_BEDROCK_REASONING,
+            source="https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html",
         ),
         "openrouter": Preset(
             base_url="https://openrouter.ai/api/v1",

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET
 
 from sidecar.config.addresses import AddressError, base_url
+from sidecar.config.clouds import cloud_url, paths_of, places_of
 from sidecar.config.credentials import auth_of, headers_of
 from sidecar.config.overlay import overlay
 from sidecar.config.presets import Preset
@@ -22,9 +23,11 @@ from sidecar.model.topology import (
     Operation,
     Params,
     Provider,
+    Quirk,
     Tls,
     TransportName,
 )
+from sidecar.model.ways import ENDPOINT_OF
 
 __all__ = ["check_bounds", "compile_providers"]
 
@@ -68,24 +71,30 @@ def _provider(name: str, keys: ProviderKeys, known: Known) -> Provider | None:
         what = 'missing key "type"' if keys.type is UNSET else f'unknown type "{type_}"'
         problems.add(child(path, "type"), what + hint(type_, known.presets))
         return None
-    url = _url(path, name, keys, preset, problems)
+    places = places_of(path, keys, preset, known.lookup, problems)
+    url = _url(path, name, keys, preset, known, places=places)
     if url is None:
         return None
+    paths = paths_of(path, preset, places, problems)
+    params = _params(path, keys, preset, problems)
     return Provider(
         name=name,
         type=type_,
         base_url=url,
-        dialects=_dialects(path, keys, preset, problems),
-        paths=preset.paths,
-        auth=auth_of(path, keys, preset, known.lookup, problems, url=url),
+        dialects=_dialects(path, keys, preset, paths, problems),
+        paths=paths,
+        auth=auth_of(path, keys, preset, known.lookup, problems, url=url, location=places.get("location")),
         headers=headers_of(path, keys, preset, problems),
-        params=_params(path, keys, preset, problems),
+        params=params,
+        bodies={operation: _with(params, more) for operation, more in preset.bodies.items()},
+        families=preset.families,
         model=None if keys.model is UNSET else keys.model,
         models=_models(keys, preset),
         reasoning=preset.reasoning,
-        quirks=preset.quirks,
+        quirks=preset.quirks if keys.quirks is UNSET else frozenset(keys.quirks),
         tls=_tls(path, keys, known),
         transport=_transport(path, keys, preset, problems),
+        framing=preset.framing,
         trust_env=keys.trust_env is True,
         insecure=keys.insecure is True,
         max_inflight=_first(keys.max_inflight, known.config.max_inflight, 256),
@@ -95,15 +104,19 @@ def _provider(name: str, keys: ProviderKeys, known: Known) -> Provider | None:
     )
 
 
-def _url(path: str, name: str, keys: ProviderKeys, preset: Preset, problems: Problems) -> str | None:
-    place = child(path, "base_url")
+def _url(
+    path: str, name: str, keys: ProviderKeys, preset: Preset, known: Known, *, places: Mapping[str, str]
+) -> str | None:
+    place, problems = child(path, "base_url"), known.problems
     if preset.transport is TransportName.EMBEDDED:
         if keys.base_url is not UNSET:
             problems.add(place, "an embedded provider has no address; leave base_url out")
         return f"embedded://{name}/v1"  # its own, so that nothing of one provider is laid to another
-    text = preset.base_url if keys.base_url is UNSET else keys.base_url
+    text = cloud_url(keys, preset, places, known.lookup)
     if not text:
-        problems.add(place, 'missing key "base_url": this type has no address of its own')
+        instead = [f"${name}" for name in (*preset.url_keys, *preset.places.get("location", ()))]
+        otherwise = f"; or set {' or '.join(instead)}" if instead else ""
+        problems.add(place, f'missing key "base_url": this type has no address of its own{otherwise}')
         return None
     try:
         return base_url(text, insecure=keys.insecure is True, prefixes=preset.prefixes)
@@ -112,21 +125,26 @@ def _url(path: str, name: str, keys: ProviderKeys, preset: Preset, problems: Pro
         return None
 
 
-def _dialects(path: str, keys: ProviderKeys, preset: Preset, problems: Problems) -> tuple[Dialect, ...]:
+def _dialects(
+    path: str, keys: ProviderKeys, preset: Preset, paths: Mapping[Operation, str], problems: Problems
+) -> tuple[Dialect, ...]:
+    spoken = tuple(dialect for dialect in preset.dialects if ENDPOINT_OF[dialect] in paths)
     if keys.dialects is UNSET:
-        return preset.dialects
+        return spoken
     place = child(path, "dialects")
     for dialect in keys.dialects:
-        if dialect not in preset.dialects:
-            problems.add(place, f"this type does not speak {dialect}; it speaks {', '.join(preset.dialects)}")
+        if dialect not in spoken:
+            problems.add(place, f"this type does not speak {dialect}; it speaks {', '.join(spoken)}")
     if not keys.dialects:
-        problems.add(place, f"expected at least one dialect of {', '.join(preset.dialects)}")
+        problems.add(place, f"expected at least one dialect of {', '.join(spoken)}")
     return tuple(dict.fromkeys(keys.dialects))
 
 
 def _params(path: str, keys: ProviderKeys, preset: Preset, problems: Problems) -> Params:
+    quirky = {"stream_options"} if keys.quirks is not UNSET and Quirk.NO_STREAM_OPTIONS in keys.quirks else set()
+    unwanted = quirky | set(preset.drop)
     if keys.params is UNSET:
-        return Params(drop=frozenset(preset.drop))
+        return Params(drop=frozenset(unwanted))
     given = keys.params
     fixed = {} if given.set is UNSET else given.set
     for name in ("model", "stream", "messages"):
@@ -138,8 +156,13 @@ def _params(path: str, keys: ProviderKeys, preset: Preset, problems: Problems) -
             name: msgspec.json.encode(value)
             for name, value in ({} if given.default is UNSET else given.default).items()
         },
-        drop=frozenset(preset.drop) | frozenset([] if given.drop is UNSET else given.drop),
+        drop=frozenset(unwanted) | frozenset([] if given.drop is UNSET else given.drop),
     )
+
+
+def _with(params: Params, more: Params) -> Params:
+    """The file's params, and what the type needs; that goes before."""
+    return Params({**params.set, **more.set}, params.default, params.drop | more.drop, more.betas)
 
 
 def _models(keys: ProviderKeys, preset: Preset) -> dict[str, ModelFacts]:

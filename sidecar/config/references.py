@@ -53,6 +53,9 @@ class Lookup(Protocol):
             LookupError: When it cannot be read, with a message for people.
         """
 
+    def installed(self, module: str) -> bool:
+        """Whether an optional library is there."""
+
 
 class ResolveError(Exception):
     """A reference that leads nowhere; the message says which and why."""

@@ -37,7 +37,7 @@ from sidecar.config.values import (
 )
 from sidecar.model import settings, topology
 from sidecar.model.settings import Balance, ClientRetries, HealthMode, OnLoss, Rescue, StreamMode, Wire
-from sidecar.model.topology import Dialect
+from sidecar.model.topology import Dialect, Quirk
 
 __all__ = [
     "AttemptKeys",
@@ -340,6 +340,22 @@ class ProviderKeys(Section, frozen=True):
     params: Annotated[Maybe[ParamKeys], doc("Changes to the request's parameters.")] = UNSET
     model: Annotated[Maybe[str], doc("The model that the provider's bare name means in a chain.")] = UNSET
     models: Annotated[Maybe[dict[str, ModelKeys]], doc("What is known of its models, by name.")] = UNSET
+    quirks: Annotated[
+        Maybe[list[Quirk]], doc("Where its models differ from their dialect's documentation. Default: the type's.")
+    ] = UNSET
+    api_version: Annotated[
+        Maybe[str], doc("Azure: a date such as `2024-10-21` has the deployment in the path. Default: the newer `v1`.")
+    ] = UNSET
+    project: Annotated[Maybe[str], doc("Vertex: the Google Cloud project. Default: `$GOOGLE_CLOUD_PROJECT`.")] = UNSET
+    location: Annotated[
+        Maybe[str], doc("Vertex: the location (default: `global`). Bedrock: the region, if `base_url` names none.")
+    ] = UNSET
+    credentials: Annotated[
+        Maybe[SecretText], doc("Vertex: Google credentials as JSON, best `${file:/path}`. Default: the machine's own.")
+    ] = UNSET
+    profile: Annotated[
+        Maybe[str], doc("Bedrock: the profile in AWS's own files to sign with. Default: AWS's own choice.")
+    ] = UNSET
     transport: Annotated[
         Maybe[Literal["direct", "aiohttp"]], doc("What carries the bytes; `aiohttp` for outbound proxies.")
     ] = UNSET

@@ -29,6 +29,7 @@ __all__ = [
     "AuthScheme",
     "ClientDialect",
     "Dialect",
+    "Framing",
     "Member",
     "ModelFacts",
     "Operation",
@@ -96,7 +97,6 @@ class Quirk(StrEnum):
     CACHE_CONTROL = "cache_control"  # an OpenAI chat that takes Anthropic's cache marks (OpenRouter)
     REASONING_OBJECT = "reasoning_object"  # `reasoning: {...}` and `reasoning_details` (OpenRouter)
     NO_PREFILL = "no_prefill"  # refuses a conversation that ends with the assistant
-    BETA_IN_BODY = "beta_in_body"  # takes Anthropic's beta features as `anthropic_beta` in the body (Bedrock)
 
 
 class AuthScheme(StrEnum):
@@ -119,6 +119,13 @@ class TransportName(StrEnum):
     EMBEDDED = "embedded"  # in this process
 
 
+class Framing(StrEnum):
+    """How the events of a streamed answer are told apart."""
+
+    SSE = "sse"
+    AWS = "aws"  # application/vnd.amazon.eventstream, binary
+
+
 class Auth(msgspec.Struct, frozen=True):
     """A provider's credential and how it is shown."""
 
@@ -127,6 +134,7 @@ class Auth(msgspec.Struct, frozen=True):
     source: str | None = None  # where the key should come from, for messages: "${OPENAI_API_KEY}"
     access: Mapping[str, Secret] = {}  # what a scheme needs instead of a key, by the names of its vendor
     profile: str | None = None  # of AWS's own config files
+    region: str | None = None  # that AWS's signatures name
 
     @property
     def missing(self) -> bool:
@@ -170,6 +178,7 @@ class Params(msgspec.Struct, frozen=True):
     set: Mapping[str, bytes] = {}  # always
     default: Mapping[str, bytes] = {}  # when the client did not say
     drop: frozenset[str] = frozenset()
+    betas: frozenset[str] | None = None  # of Anthropic's beta features those that are said in the body; None: a header
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -191,6 +200,7 @@ class Provider(msgspec.Struct, frozen=True):
     quirks: frozenset[Quirk] = frozenset()
     tls: Tls = Tls()
     transport: TransportName = TransportName.DIRECT
+    framing: Framing = Framing.SSE
     trust_env: bool = False
     insecure: bool = False  # plain http to a host that is not loopback
     max_inflight: int = 256  # per target

@@ -7,6 +7,7 @@ Credentials are the service manager's snapshot from its start, and so are not wa
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -68,6 +69,13 @@ class SystemLookup:
             return Stamp(path, self._fingerprints.get(path) or self._look(path)[1])
         except UnreadableError as error:
             raise LookupError(str(error)) from error
+
+    def installed(self, module: str) -> bool:
+        """Whether an optional library is there; it is not imported."""
+        try:
+            return importlib.util.find_spec(module) is not None
+        except ModuleNotFoundError:  # not even the package that it is a part of
+            return False
 
     def _read(self, path: str) -> str:
         try:

@@ -11,8 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from urllib.parse import quote
 
+import msgspec
+
+from sidecar.model.hub import How, Loss
 from sidecar.model.secret import Secret, hidden, spellings
-from sidecar.model.topology import AuthScheme, Dialect, Operation, Provider
+from sidecar.model.topology import AuthScheme, Dialect, Operation, Params, Provider
 from sidecar.upstream.transport import Prompt, Transport
 
 __all__ = ["Account"]
@@ -26,10 +29,18 @@ _KEY_HEADER: Mapping[AuthScheme, tuple[str, str]] = MappingProxyType(
         AuthScheme.X_GOOG_API_KEY: ("x-goog-api-key", ""),
     }
 )
-_STREAMED: Mapping[Operation, Operation] = MappingProxyType({Operation.GENERATE: Operation.STREAM_GENERATE})
+_STREAMED: Mapping[Operation, Operation] = MappingProxyType(
+    {
+        Operation.GENERATE: Operation.STREAM_GENERATE,
+        Operation.MESSAGES: Operation.STREAM_MESSAGES,
+        Operation.CONVERSE: Operation.STREAM_CONVERSE,
+    }
+)
+_SEGMENT = "{model:segment}"  # a model's name of which nothing may look like a path
+_BETA = "anthropic-beta"
 # The clients' headers that belong to one dialect, and those that a dialect demands.
 _DIALECTS: Mapping[str, Dialect] = MappingProxyType(
-    {"anthropic-version": Dialect.ANTHROPIC_MESSAGES, "anthropic-beta": Dialect.ANTHROPIC_MESSAGES}
+    {"anthropic-version": Dialect.ANTHROPIC_MESSAGES, _BETA: Dialect.ANTHROPIC_MESSAGES}
 )
 _ALWAYS: Mapping[Dialect, tuple[tuple[str, str], ...]] = MappingProxyType(
     {Dialect.ANTHROPIC_MESSAGES: (("anthropic-version", "2023-06-01"),)}
@@ -51,6 +62,7 @@ class Account:
         "_secrets",
         "_static",
         "_static_names",
+        "_streamed",
         "prefix",
         "prompt",
         "provider",
@@ -63,11 +75,15 @@ class Account:
         self.prefix = prefix
         self.prompt = transport if isinstance(transport, Prompt) else None
         self._paths = {operation: prefix + path for operation, path in provider.paths.items()}
+        self._streamed = {**self._paths}
+        for operation, streamed in _STREAMED.items():
+            if streamed in self._paths:
+                self._streamed[operation] = self._paths[streamed]
         static = [("Content-Type", "application/json"), *_key_header(provider)]
         for name, value in provider.headers.items():
             static = [pair for pair in static if pair[0].lower() != name.lower()]
             static.append((name, value.reveal() if isinstance(value, Secret) else value))
-        secrets = (provider.auth.key, *provider.headers.values())
+        secrets = (provider.auth.key, *provider.auth.access.values(), *provider.headers.values())
         self._secrets = spellings({secret.reveal() for secret in secrets if isinstance(secret, Secret)})
         self._static = tuple(static)
         self._static_names = frozenset(name.lower() for name, _ in static)
@@ -81,8 +97,31 @@ class Account:
             model: The upstream's own name of it, for paths that name it.
             stream: The answer shall be one; some have a path of its own for that.
         """
-        path = self._paths.get(_STREAMED.get(operation, operation) if stream else operation)
-        return path.replace("{model}", quote(model, safe="/:@")) if path is not None and "{" in path else path
+        path = (self._streamed if stream else self._paths).get(operation)
+        if path is None or "{" not in path:
+            return path
+        if _SEGMENT in path:
+            return path.replace(_SEGMENT, quote(model, safe=""))
+        return path.replace("{model}", quote(model, safe="/:@"))
+
+    def params(self, operation: Operation, client: Sequence[tuple[str, str]]) -> tuple[Params, Sequence[Loss]]:
+        """What is done to the top level of a body, and what of the client's headers it cannot say.
+
+        Args:
+            operation: By which the provider is asked.
+            client: Those of the client's headers that may go upstream.
+        """
+        params = self.provider.params_of(operation)
+        if params.betas is None:
+            return params, ()
+        values = [value for name, value in client if name.lower() == _BETA]
+        asked = [beta for value in values for part in value.split(",") if (beta := part.strip())]
+        said = [beta for beta in asked if beta in params.betas]
+        unsaid = [beta for beta in asked if beta not in params.betas]
+        losses = [Loss(_BETA, How.DROPPED, f"{self.provider.name} does not have {beta}") for beta in unsaid]
+        if said:
+            params = msgspec.structs.replace(params, set={**params.set, "anthropic_beta": msgspec.json.encode(said)})
+        return params, losses
 
     def hide(self, body: bytes) -> bytes:
         """An error's body without this account's secrets: some providers quote the key that they refuse."""

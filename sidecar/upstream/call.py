@@ -50,6 +50,7 @@ BREACHES: Mapping[Breach, Kind] = MappingProxyType(
         Breach.RESET: Kind.UNREACHABLE,
         Breach.CUT: Kind.TRUNCATED,
         Breach.PROTOCOL: Kind.MALFORMED,
+        Breach.CREDENTIAL: Kind.CREDENTIAL,
     }
 )
 
@@ -443,10 +444,14 @@ class Exchange:
     def _formed(self, operation: Operation) -> Form:
         provider = self._account.provider
         wire = Wire(self._model, provider.facts(self._model), provider.quirks)
+        params, losses = self._account.params(operation, self._call.headers)
         if self._rescue is not None:
             target = f"{provider.name}/{self._model}"
-            return self._rescue.form(self._call, operation, wire, provider.params_of(operation), target)
-        return form_of(self._call, operation, wire, provider.params_of(operation))
+            form: Form = self._rescue.form(self._call, operation, wire, params, target)
+        else:
+            form = form_of(self._call, operation, wire, params)
+        form.losses += losses
+        return form
 
     async def _error(self) -> Failure:
         body = await self._take(_MAX_ERROR_BYTES)

@@ -20,7 +20,7 @@ from sidecar.model.settings import HealthMode
 from sidecar.model.topology import Operation
 from sidecar.model.ways import DIALECT_OF, endpoint
 from sidecar.upstream.account import Account
-from sidecar.upstream.transport import TransportError, UpstreamRequest
+from sidecar.upstream.transport import Breach, TransportError, UpstreamRequest
 
 __all__ = ["ProbeResult", "probe"]
 
@@ -59,7 +59,8 @@ async def probe(account: Account, mode: HealthMode, timeout_s: float) -> ProbeRe
     except TimeoutError:
         failure = Failure(Kind.UNREACHABLE, f"{account.provider.name}: no answer to a health check in {timeout_s:g} s")
     except TransportError as error:
-        failure = Failure(Kind.UNREACHABLE, f"{account.provider.name}: {error}")
+        kind = Kind.CREDENTIAL if error.breach is Breach.CREDENTIAL else Kind.UNREACHABLE
+        failure = Failure(kind, f"{account.provider.name}: {error}")
     downgrade = mode is HealthMode.MODELS and status in (404, 405)  # it answers, but has no such list
     return ProbeResult(time.monotonic() - began, None if downgrade else failure, status, downgrade=downgrade)
 
@@ -73,7 +74,7 @@ def _question(account: Account, endpoint: Operation, path: str) -> UpstreamReque
     asked = HubRequest(dialect, model, (Message(Role.USER, (Text("."),)),), max_tokens=1)
     body = provider_codec(dialect).encode_request(asked, Wire(model, provider.facts(model), provider.quirks), [])
     headers = account.headers((), stream=False, dialect=dialect)
-    return UpstreamRequest("POST", path, headers, spoken(body, provider.params_of(endpoint)))
+    return UpstreamRequest("POST", path, headers, spoken(body, account.params(endpoint, ())[0]))
 
 
 async def _ask(account: Account, request: UpstreamRequest, timeout_s: float) -> tuple[int, Failure | None]:

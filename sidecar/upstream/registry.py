@@ -8,19 +8,30 @@ its own. Knows nothing of config files, routes or health.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from sidecar.model.errors import ConfigurationError
-from sidecar.model.topology import Provider, Snapshot, TransportName
+from sidecar.model.topology import Auth as Credential
+from sidecar.model.topology import AuthScheme, Framing, Provider, Snapshot, TransportName
 from sidecar.upstream.account import Account
+from sidecar.upstream.authorised import Auth, AuthorisedTransport
+from sidecar.upstream.aws import AwsSignature
 from sidecar.upstream.embedded import EmbeddedTransport
+from sidecar.upstream.event_stream import EventStreamTransport
 from sidecar.upstream.factory import open_transport, parse_origin
-from sidecar.upstream.transport import Transport
+from sidecar.upstream.google import GoogleToken
+from sidecar.upstream.transport import Origin, Transport
 
 __all__ = ["LLMProviderRegistry", "TransportFactory"]
 
 TransportFactory = Callable[[Provider], Transport]
+
+_AUTHS: Mapping[AuthScheme, Callable[[Credential, Origin], Auth]] = MappingProxyType(
+    {AuthScheme.AWS_SIGV4: AwsSignature, AuthScheme.GOOGLE_OAUTH: GoogleToken}
+)
+"""What authorises requests that no header of the account does."""
 
 
 class LLMProviderRegistry:
@@ -88,7 +99,7 @@ class LLMProviderRegistry:
         if provider.type in self._factories or provider.transport is TransportName.EMBEDDED:
             return provider.type, provider.name, provider.base_url, repr(sorted(provider.options.items()))
         origin, _ = parse_origin(provider.base_url, provider.tls, trust_env=provider.trust_env)
-        return provider.name, origin, provider.transport
+        return provider.name, origin, provider.transport, provider.framing, _shown(provider.auth)
 
     def _make(self, provider: Provider) -> Transport:
         factory = self._factories.get(provider.type)
@@ -97,4 +108,15 @@ class LLMProviderRegistry:
         if provider.transport is TransportName.EMBEDDED:
             return EmbeddedTransport.of(provider)
         origin, _ = parse_origin(provider.base_url, provider.tls, trust_env=provider.trust_env)
-        return open_transport(origin, aiohttp=provider.transport is TransportName.AIOHTTP)
+        transport = open_transport(origin, aiohttp=provider.transport is TransportName.AIOHTTP)
+        if provider.framing is Framing.AWS:
+            transport = EventStreamTransport(transport)
+        auth = _AUTHS.get(provider.auth.scheme)
+        return transport if auth is None else AuthorisedTransport(transport, auth(provider.auth, origin))
+
+
+def _shown(auth: Credential) -> Hashable:
+    """What of a credential is the transport's business."""
+    if auth.scheme not in _AUTHS:
+        return None
+    return auth.scheme, auth.region, auth.profile, tuple(sorted(auth.access.items(), key=lambda item: item[0]))

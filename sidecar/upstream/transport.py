@@ -41,6 +41,7 @@ class Breach(StrEnum):
     RESET = "reset"  # the connection ended before the first byte of a response
     CUT = "cut"  # it ended, or broke its framing, inside a response
     PROTOCOL = "protocol"  # what came is not HTTP/1.x
+    CREDENTIAL = "credential"  # there is nothing to authorise the request with
 
 
 class TransportError(Exception):

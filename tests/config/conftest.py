@@ -14,7 +14,10 @@ from sidecar.model.topology import Snapshot
 class Outside:
     """The environment, files and credentials of a test."""
 
-    def __init__(self, env: Mapping[str, str], files: Mapping[str, str], credentials: Mapping[str, str]) -> None:
+    def __init__(
+        self, env: Mapping[str, str], files: Mapping[str, str], credentials: Mapping[str, str], extras: bool
+    ) -> None:
+        self._extras = extras
         self._env, self._files, self._credentials = env, files, credentials
 
     def env(self, name: str) -> str | None:
@@ -33,9 +36,13 @@ class Outside:
     def stamp(self, path: str) -> Stamp:
         return Stamp(f"/conf/{path}", self.file(path))
 
+    def installed(self, module: str) -> bool:
+        return self._extras
 
-def outside(**given: Mapping[str, str]) -> Outside:
-    return Outside(given.get("env", {}), given.get("files", {}), given.get("credentials", {}))
+
+def outside(**given: Any) -> Outside:
+    known = (given.get(name, {}) for name in ("env", "files", "credentials"))
+    return Outside(*known, extras=given.get("extras", True))
 
 
 @pytest.fixture

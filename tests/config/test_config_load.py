@@ -334,8 +334,10 @@ def test_insecure_says_otherwise(snapshot):
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_every_preset_makes_a_provider(snapshot, name):
-    url = ", base_url: 'https://h.test/v1'" if PRESETS[name].base_url is None else ""
-    provider = snapshot(f"providers: {{p: {{type: {name}{url}}}}}").providers["p"]
+    preset = PRESETS[name]
+    url = ", base_url: 'https://h.test/v1'" if preset.base_url is None else ""
+    places = "".join(f", {key}: here" for key in preset.needs | preset.places.keys())
+    provider = snapshot(f"providers: {{p: {{type: {name}{url}{places}}}}}").providers["p"]
     for dialect in provider.dialects:
         assert provider.paths[ENDPOINT_OF[dialect]].startswith("/")
     assert not provider.base_url.endswith("/")

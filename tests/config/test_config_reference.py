@@ -13,10 +13,12 @@ import yaml
 from sidecar.config import PRESETS, Source, Stamp, chain_text, json_schema, load
 from sidecar.config.shape import paths
 from sidecar.model.settings import AttemptSettings, BreakerSettings, HealthSettings, Settings, StreamSettings, Timeouts
+from sidecar.model.topology import Operation, Quirk
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = (ROOT / "config/sidecar.yaml").read_text()
 DOCS = (ROOT / "docs/configuration.md").read_text()
+PROVIDERS = (ROOT / "docs/providers.md").read_text()
 KEYS = sorted({key for path in paths() if (key := path.rpartition(".")[2]) != "NAME"})
 
 
@@ -80,18 +82,40 @@ def test_the_documentation_gives_every_default_and_description():
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
-def test_every_type_is_in_the_documentation(name):
-    (row,) = [row for row in DOCS.splitlines() if row.startswith(f"| `{name}` |")]
-    assert all(key in row for key in PRESETS[name].keys)
+def test_every_type_is_in_the_documentation_as_it_is(name):
+    preset = PRESETS[name]
+    (row,) = [row for row in PROVIDERS.splitlines() if row.startswith(f"| `{name}` |")]
+    _, spoken, address, key, check, quirks = (cell.strip() for cell in row.strip("|").split("|"))
+    assert spoken == ", ".join(f"`{dialect}`" for dialect in preset.dialects)
+    assert quirks == ", ".join(f"`{quirk}`" for quirk in sorted(preset.quirks))
+    assert check == ("model list" if Operation.MODELS in preset.paths else "connects")
+    assert re.findall("`([^`]+)`", key) == list(preset.keys)
+    assert ("(optional)" in key) == (bool(preset.keys) and not preset.needs_key)
+    known = preset.base_url is not None and name != "embedded"
+    shown = ".*".join(map(re.escape, re.split(r"\{\w+\}", preset.base_url or "")))
+    assert not known or re.fullmatch(f"`{shown}`", address)
+
+
+def test_every_quirk_is_in_the_documentation():
+    rows = re.findall(r"^\| `([a-z_]+)` \| (?!`)", PROVIDERS, re.MULTILINE)
+    assert set(rows) == {quirk.value for quirk in Quirk}
+
+
+class Anything:
+    env = staticmethod(lambda name: "x" if name.isupper() else None)
+    file = staticmethod(lambda path: '{"type": "service_account"}')
+    credential = file
+    stamp = staticmethod(lambda path: Stamp(path, "x"))
+    installed = staticmethod(lambda module: True)
 
 
 def test_the_documentations_examples_load():
-    class Anything:
-        env = staticmethod(lambda name: "x")
-        file = credential = env
-        stamp = staticmethod(lambda path: Stamp(path, "x"))
-
     examples = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
     assert len(examples) == 2
     made = load([Source("example", examples[0])], Anything())
     assert chain_text(made.routes["default"].chain) == "[openai/gpt-5.4, claude/claude-sonnet-4-6]"
+
+
+def test_the_examples_of_clouds_load():
+    for example in re.findall(r"```yaml\n(.*?)```", PROVIDERS, re.DOTALL):
+        assert load([Source("example", example)], Anything()).providers
