@@ -38,6 +38,7 @@ from sidecar.model.topology import Snapshot
 from sidecar.notify import Notifier
 from sidecar.observe.capture import Capture
 from sidecar.observe.form import journal
+from sidecar.observe.lag import LoopLag
 from sidecar.observe.lines import LineWriter
 from sidecar.observe.log import open_log
 from sidecar.observe.metrics import Gauge
@@ -62,6 +63,7 @@ __all__ = ["EXIT_CONFIG", "EXIT_CRASH", "run"]
 EXIT_CONFIG = 78  # sysexits.h: EX_CONFIG
 EXIT_CRASH = 70  # EX_SOFTWARE
 _FLUSH_S = 5.0
+_GC_OBJECTS = 10_000  # more are made before the collector looks: requests leave no cycles behind
 _FLOOD_REQUESTS = 200  # under way at once
 _LAST_WORDS_S = 2.0  # for error events to reach their clients
 
@@ -167,6 +169,7 @@ class Daemon:
         self._leaving = asyncio.Event()  # a second signal: now
         self._admin: SideDoor | None = None
         self._metrics: SideDoor | None = None
+        self._lag = LoopLag()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
@@ -183,6 +186,7 @@ class Daemon:
             async with self._side_doors():
                 gc.collect()
                 gc.freeze()  # what start-up made lives as long as the process
+                gc.set_threshold(_GC_OBJECTS, 20, 20)
                 self._say_started()
                 self._notifier.ready(self._in_short())
                 self._spawn(self._keep_config(manager.configuration.written))
@@ -190,6 +194,7 @@ class Daemon:
                 self._spawn(self._reloader.run())
                 self._spawn(manager.run_health_checks())
                 self._spawn(_give_memory_back(manager))
+                self._spawn(self._lag.run())
                 await self._stopping.wait()
                 await self._drain()
         finally:
@@ -371,6 +376,7 @@ class Daemon:
         yield Gauge(
             "sidecar_config_last_reload_successful", "Whether the config on disk is the one in force.", successful
         )
+        yield Gauge("sidecar_loop_lag_seconds", "How late the event loop was at most, of late.", self._lag.recent_s)
         yield Gauge("sidecar_log_dropped_total", "Log lines that could not be written.", self._writer.dropped)
 
 
