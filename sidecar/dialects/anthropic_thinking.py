@@ -66,6 +66,8 @@ def thought(
     if reasoning.enabled is False or reasoning.effort == "none" or reasoning.budget_tokens == 0:
         return _off(generation, losses)
     if not (reasoning.enabled or reasoning.effort or reasoning.budget_tokens or reasoning.adaptive):
+        if reasoning.shown:
+            dropped(losses, "reasoning.shown", "nothing is thought unless it is asked for")
         return Thought()
     if generation.thinks is Thinks.NEVER:
         dropped(losses, "reasoning", "the model does not think")

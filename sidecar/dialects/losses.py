@@ -18,6 +18,7 @@ __all__ = ["NOTE", "added", "changed", "dropped", "foreign"]
 NOTE = "~"
 
 _NOTHING: tuple[object, ...] = (None, [], {}, "", ())
+_SWITCHES = frozenset({"web_search_options"})  # that they are there says all; to be empty is their usual form
 
 
 def dropped(losses: list[Loss], path: str, reason: str) -> None:
@@ -48,5 +49,6 @@ def foreign(
         silent: Names whose absence changes nothing.
     """
     for name, value in extra.items():
-        if value not in _NOTHING and name not in silent and not name.startswith(NOTE):
+        says = value not in _NOTHING or (name in _SWITCHES and value is not None)
+        if says and name not in silent and not name.startswith(NOTE):
             dropped(losses, f"{path}.{name}" if path else name, f"{dialect.value} has no such field")

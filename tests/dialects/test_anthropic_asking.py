@@ -223,6 +223,7 @@ THOUGHTS: list[tuple[str, Reasoning, int | None, dict[str, Any] | None, str | No
         [("reasoning.budget_tokens", "changed")],
     ),
     ("claude-fable-5", Reasoning(False), 4000, None, None, [("reasoning", "dropped")]),
+    (NEW, Reasoning(shown=True), 4000, None, None, [("reasoning.shown", "dropped")]),
 ]
 
 
@@ -403,10 +404,10 @@ def test_what_the_dialect_has_no_word_for_is_a_loss() -> None:
         "store": True,
         "metadata": {"a": "b"},
         "service_tier": "flex",
-        "extra": {"logit_bias": {"1": 2}, "nothing": None, "~note": 1},
+        "extra": {"logit_bias": {"1": 2}, "web_search_options": {}, "nothing": None, "empty": {}, "~note": 1},
     }
     _, losses = write(**fields)
-    lost = {*fields, "logit_bias"} - {"extra"}
+    lost = {*fields, "logit_bias", "web_search_options"} - {"extra"}
     assert {loss.path for loss in losses} == lost
     assert {loss.how for loss in losses} == {How.DROPPED}
     body, losses = write(user="u", service_tier="default", stop=("a", "\n"))
