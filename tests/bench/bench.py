@@ -76,10 +76,14 @@ def _measure(scale: phases.Scale, wanted: list[str]) -> Values:
                 if "cold" in wanted:
                     note("cold", subject.name, phases.cold(subject, scale))
                 with subject:
-                    for name in [name for name in phases.LOADS if name in wanted]:
+                    for name in [name for name in phases.LOADS if name in wanted and (name != "after" or number == 0)]:
                         note(name, subject.name, phases.loaded(subject, name, scale))
                     if "edit" in wanted and subject is sidecar and number == 0:
                         note("edit", subject.name, phases.edit(sidecar, scale))
+            for name in [name for name in phases.VARIANTS if name in wanted]:
+                note(name, sidecar.name, phases.variant(sidecar, name, scale))
+            if "compile" in wanted:
+                note("compile", sidecar.name, phases.compiled(sidecar))
     return values
 
 

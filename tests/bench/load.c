@@ -8,6 +8,7 @@
  *   -d SECONDS  measured time (2)             -w S     before it, not measured (0.5)
  *   -n N        stop after N requests         -r N     requests a second, on a fixed schedule
  *   -p PID      the process to watch          -u S     first requests spread over this time (0)
+ *   -a          ask in Anthropic's dialect: Messages, whose streams end with message_stop
  *
  * Without -r every connection asks again as soon as it is answered. With -r a request's time counts from
  * the moment it was due, so that a stall is not hidden by the requests that it delays.
@@ -44,7 +45,7 @@ struct samples {
 static struct {
     const char *model, *target;
     int connections, rate;
-    bool streams;
+    bool streams, messages;
     size_t prompt_bytes;
     double warm_s, seconds, ramp_s;
     long requests;
@@ -123,14 +124,16 @@ static void build_request(void)
     for (size_t i = 0; i < options.prompt_bytes; i++)
         prompt[i] = "Tell me more. "[i % 14];
     prompt[options.prompt_bytes] = 0;
-    int bytes = asprintf(&body, "{\"model\":\"%s\",%s\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}]}", options.model,
-                         options.streams ? "\"stream\":true," : "", prompt);
+    int bytes = asprintf(&body, "{\"model\":\"%s\",%s%s\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}]}", options.model,
+                         options.streams ? "\"stream\":true," : "", options.messages ? "\"max_tokens\":1000," : "",
+                         prompt);
     bool local = options.target[0] == '/';
     int total = asprintf(&request,
-                         "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost%s%s\r\nUser-Agent: bench\r\n"
+                         "POST /v1/%s HTTP/1.1\r\nHost: localhost%s%s\r\nUser-Agent: bench\r\n"
                          "Accept: application/json\r\nAuthorization: Bearer none\r\n"
                          "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-                         local ? "" : ":", local ? "" : options.target, bytes, body);
+                         options.messages ? "messages" : "chat/completions", local ? "" : ":",
+                         local ? "" : options.target, bytes, body);
     if (bytes < 0 || total < 0)
         fail("asprintf");
     request_bytes = (size_t)total;
@@ -162,7 +165,8 @@ static void spoil(struct conn *conn)
 
 static void finish(struct conn *conn)
 {
-    bool complete = !options.streams || !memcmp(conn->tail, "data: [DONE]\n\n", TAIL_BYTES);
+    const char *end = options.messages ? "ssage_stop\"}\n\n" : "data: [DONE]\n\n";
+    bool complete = !options.streams || !memcmp(conn->tail, end, TAIL_BYTES);
     if (!complete) {
         spoil(conn);
         return;
@@ -447,11 +451,12 @@ static void read_target(void)
 
 static void read_options(int argc, char **argv)
 {
-    for (int option; (option = getopt(argc, argv, "m:c:sb:d:w:n:r:p:u:")) != -1;) {
+    for (int option; (option = getopt(argc, argv, "m:c:sab:d:w:n:r:p:u:")) != -1;) {
         switch (option) {
         case 'm': options.model = optarg; break;
         case 'c': options.connections = atoi(optarg); break;
         case 's': options.streams = true; break;
+        case 'a': options.messages = true; break;
         case 'b': options.prompt_bytes = strtoul(optarg, NULL, 10); break;
         case 'd': options.seconds = atof(optarg); break;
         case 'w': options.warm_s = atof(optarg); break;

@@ -18,7 +18,21 @@ from dataclasses import dataclass
 
 from subjects import ROOT, Place, Proxy, Rig, Sidecar, chat
 
-__all__ = ["LOADS", "MODELS", "PHASES", "SCALES", "Figures", "Scale", "cold", "direct", "edit", "loaded"]
+__all__ = [
+    "LOADS",
+    "MODELS",
+    "PHASES",
+    "SCALES",
+    "VARIANTS",
+    "Figures",
+    "Scale",
+    "cold",
+    "compiled",
+    "direct",
+    "edit",
+    "loaded",
+    "variant",
+]
 
 Figures = dict[str, float]
 
@@ -48,7 +62,7 @@ class Scale:
 
 
 SCALES = {
-    "full": Scale(share=1.0, rounds=3, starts=2, saves=50, streams=1000, requests=20000),
+    "full": Scale(share=1.0, rounds=3, starts=2, saves=50, streams=1000, requests=100000),
     "quick": Scale(share=0.5, rounds=1, starts=2, saves=15, streams=1000, requests=8000),
     "smoke": Scale(share=0.06, rounds=1, starts=1, saves=2, streams=50, requests=300),
 }
@@ -66,6 +80,7 @@ class Load:
         ramp_s: Over which the first requests are spread.
         place: Where a proxy takes it.
         direct: Also put on the upstream alone, to know what the proxy adds.
+        translated: The daemon is asked in another dialect than its provider; nginx, which knows none, is not.
     """
 
     seconds: float
@@ -75,6 +90,7 @@ class Load:
     ramp_s: float = 0.0
     place: Callable[[Proxy, str], Place] = lambda proxy, model: proxy.place(model)
     direct: bool = False
+    translated: bool = False
 
 
 LOADS = {
@@ -87,10 +103,17 @@ LOADS = {
     "bursts": Load(1.5, ("-s", "-c", "8"), _BURST),
     "prompt_100k": Load(1.5, ("-b", "100000", "-c", "16")),
     "prompt_1m": Load(1.5, ("-b", "1000000", "-c", "8")),
+    "translated": Load(1.5, ("-c", "32"), translated=True),
+    "translated_streams": Load(2.5, ("-s", "-c", "200"), _STEADY, warm_s=1.0, ramp_s=0.8, translated=True),
     "failover": Load(1.5, ("-c", "32"), place=lambda proxy, model: proxy.failover()),
-    "after": Load(30.0, ("-c", "32"), warm_s=0.0),
+    "after": Load(60.0, ("-c", "32"), warm_s=0.0),
 }
-PHASES = ("cold", *LOADS, "edit")
+# What needs a life of its own: how its config differs, and the model that is asked for.
+VARIANTS: dict[str, tuple[str, int, str]] = {
+    "quiet": ("log: {level: error}", 0, "answer"),
+    "routes_1000": ("", 1000, "route-999"),
+}
+PHASES = ("cold", *LOADS, *VARIANTS, "compile", "edit")
 
 
 def _arguments(name: str, scale: Scale) -> list[str]:
@@ -109,7 +132,8 @@ def loaded(proxy: Proxy, name: str, scale: Scale) -> Figures:
     load, rig = LOADS[name], proxy.rig
     place = load.place(proxy, load.model)
     accepted = rig.accepted()
-    told = rig.load(place.target, *_arguments(name, scale), "-m", place.model, pid=proxy.pid)
+    dialect = ["-a"] if load.translated and isinstance(proxy, Sidecar) else []
+    told = rig.load(place.target, *_arguments(name, scale), *dialect, "-m", place.model, pid=proxy.pid)
     figures: Figures = {"faults": told["faults"]}
     if name == "open":
         grown_kb = told["most_kb"] - told["before_kb"]
@@ -160,6 +184,41 @@ def _import_s(proxy: Sidecar) -> float:
 
     bare_s = min(run_s("pass") for _ in range(2))
     return run_s("import sidecar.daemon") - bare_s
+
+
+def variant(proxy: Sidecar, name: str, scale: Scale) -> Figures:
+    """Plain requests to a daemon whose config differs."""
+    more, routes, model = VARIANTS[name]
+    proxy.vary(more, routes)
+    try:
+        with proxy:
+            told = proxy.rig.load(str(proxy.port), *_arguments("plain", scale), "-m", model, pid=proxy.pid)
+    finally:
+        proxy.vary("", 0)
+    return {"cpu_us": told["cpu_us"] / max(1, told["requests"]), "faults": told["faults"]}
+
+
+def compiled(proxy: Sidecar) -> Figures:
+    """How long a config of 1,000 routes takes from its text to a snapshot."""
+    proxy.vary("", 1000)
+    try:
+        path = proxy.write()
+    finally:
+        proxy.vary("", 0)
+    code = (
+        "import time; from sidecar.sources.configuration import ConfigurationManager as C; import sys; "
+        "config = C(sys.argv[1], environ={}); config.load(); began = time.perf_counter(); config.load(); "
+        "print(1000 * (time.perf_counter() - began))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)],
+        env=proxy.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return {"compile_ms": float(done.stdout)}
 
 
 def edit(proxy: Sidecar, scale: Scale) -> Figures:

@@ -19,10 +19,14 @@ Results = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
 _ROWS = (
     ("plain", "cpu_us", "plain request, CPU us", 1, False),
     ("unix", "cpu_us", "plain request on a Unix socket, CPU us", 1, False),
+    ("translated", "cpu_us", "request in another dialect, CPU us", 1, False),
+    ("quiet", "cpu_us", "plain request without log lines, CPU us", 1, False),
+    ("routes_1000", "cpu_us", "plain request among 1,000 routes, CPU us", 1, False),
     ("failover", "cpu_us", "first target answers 503, CPU us", 1, False),
     ("prompt_100k", "cpu_us", "prompt of 100 kB, CPU us", 0, False),
     ("prompt_1m", "cpu_us", "prompt of 1 MB, CPU us", 0, False),
     ("streams", "cpu_us_per_event", "200 streams, CPU us per event", 1, False),
+    ("translated_streams", "cpu_us_per_event", "200 streams in another dialect, CPU us per event", 1, False),
     ("bursts", "cpu_us_per_event", "100 events at once, CPU us per event", 2, False),
     ("rate", "whole_p50_us", "100 requests/s, added us, p50", 0, True),
     ("rate", "whole_p99_us", "100 requests/s, added us, p99", 0, True),
@@ -36,6 +40,7 @@ _ROWS = (
     ("after", "mb", "MB after many requests", 0, False),
     ("cold", "first_answer_s", "start to first answer, s", 3, False),
     ("cold", "import_s", "of which imports, s", 3, False),
+    ("compile", "compile_ms", "config of 1,000 routes to a snapshot, ms", 0, False),
     ("edit", "effect_p50_ms", "save to effect, ms, median", 0, False),
     ("edit", "effect_p95_ms", "save to effect, ms, p95", 0, False),
 )

@@ -271,6 +271,17 @@ class Sidecar(Proxy):
         super().__init__(rig)
         self._routes = "\n".join(f"  {model}: {{chain: [up/{model}]}}" for model in models)
         self._config = rig.run / "sidecar.yaml"
+        self._more, self._more_routes = "", ""
+
+    def vary(self, more: str, routes: int) -> None:
+        """Have the next config say more, and so many routes more."""
+        self._more = more
+        self._more_routes = "".join(f"  route-{number}: {{chain: [up/answer]}}\n" for number in range(routes))
+
+    def write(self) -> Path:
+        """Write the config only; its path."""
+        self.save(0)
+        return self._config
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         """Its config is written first."""
@@ -289,7 +300,9 @@ class Sidecar(Proxy):
     def save(self, edit: int) -> float:
         """Save the config with another target for the route `edited`, atomically; the moment of that."""
         rig, new = self.rig, self._config.with_suffix(".new")
-        text = _SIDECAR.format(port=self.port, run=rig.run, up=rig.up, down=rig.down, routes=self._routes, edit=edit)
+        routes = f"{self._routes}\n{self._more_routes}"
+        text = _SIDECAR.format(port=self.port, run=rig.run, up=rig.up, down=rig.down, routes=routes, edit=edit)
+        text += self._more
         new.write_text(text)
         saved = time.monotonic()
         new.replace(self._config)
