@@ -149,7 +149,7 @@ class Exchange:
         self.began = monotonic()
         self.waited_s = 0.0  # of its duration: waiting for the provider
         self._streams = False  # the answer comes as events
-        self.ending = False  # `read_now` has given the last of the stream
+        self.ending = False  # `read_now` has given all that will come
         self.status: int | None = None
         self.headers: Mapping[str, str] = {}
         self.connect_s: float | None = None
@@ -297,9 +297,9 @@ class Exchange:
         if tap.fault is not None or (tap.done and not tap.committed):
             return self._unlisten()
         if not tap.committed:
-            return False
+            return self._unlisten() if reply.over else False
         self._content_came(tap)
-        self.ending = _is_over(tap)
+        self.ending = reply.over or _is_over(tap)
         return True
 
     def read_now(self) -> bytes | None:
@@ -312,7 +312,9 @@ class Exchange:
             return data
         passed = self._form_shaped(tap.feed(data)) if self.translates else tap.feed(data)
         idle_at = self._asked + self._limits.idle_s
-        if tap.finish_reason is None and not _is_over(tap) and idle_at < self._limits.total_at:
+        if reply.over:  # nobody will be told of it
+            self.ending = True
+        elif tap.finish_reason is None and not _is_over(tap) and idle_at < self._limits.total_at:
             self.due = idle_at  # as `_progress` would have it
         else:
             self._progress(tap)

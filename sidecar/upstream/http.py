@@ -218,6 +218,11 @@ class Connection(asyncio.Protocol):
 
     # -- what the reply asks
 
+    @property
+    def over(self) -> bool:
+        """Whether the listener will not be called again for this exchange: its end, or a fault, has come."""
+        return self._complete or self._error is not None
+
     def take(self) -> bytes | None:
         """The body bytes that have come; b"" at the clean end, None when there is nothing to say yet.
 
@@ -424,6 +429,12 @@ class HttpReply:
         self.connect_s: float | None = connect_s
         self._connection: Connection | None = connection
         self._ended = False
+
+    @property
+    def over(self) -> bool:
+        """See `PromptReply.over`."""
+        connection = self._connection
+        return connection is None or connection.over
 
     def take(self) -> bytes | None:
         """See `Reply.take`."""

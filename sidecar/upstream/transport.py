@@ -123,6 +123,10 @@ class Transport(Protocol):
 class PromptReply(Reply, Protocol):
     """A reply that can be asked what has come, without waiting."""
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come than `take` gives: its end, or a fault, has come as well."""
+
     def take(self) -> bytes | None:
         """As `read`; None when nothing has come yet.
 
