@@ -48,11 +48,12 @@ _HEAD_BYTES_MAX = 4096
 class Known:
     """What heads mean that differ in the digits of their length only."""
 
-    __slots__ = ("after", "before", "surface", "template")
+    __slots__ = ("after", "before", "guard", "surface", "template")
 
-    def __init__(self, before: bytes, after: bytes, surface: Surface, template: Call) -> None:
+    def __init__(self, before: bytes, after: bytes, guard: Guard, surface: Surface, template: Call) -> None:
         self.before = before
         self.after = after  # to the end of the head
+        self.guard = guard  # who has let them in; what another one has means nothing
         self.surface = surface
         self.template = template
 
@@ -89,7 +90,7 @@ class Lane:
         if settings.wire is not WireSetting.DIRECT:
             return None
         known, digits_end = last, -1
-        if known is not None:
+        if known is not None and known.guard is self._guard:
             digits_end = _digits_end(data, known)
         if known is None or digits_end < 0:
             known = self._look_up(connection, data)
@@ -140,7 +141,7 @@ class Lane:
         if asked is None or asked.model is not None:
             return None
         try:
-            return Known(before, after, asked, call_template(asked, headers, connection.peer_uid))
+            return Known(before, after, self._guard, asked, call_template(asked, headers, connection.peer_uid))
         except LLMError:
             return None
 

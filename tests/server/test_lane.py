@@ -1,0 +1,82 @@
+"""The short way of ordinary requests: who takes it, who does not, and that nobody can tell the difference."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sidecar.model.settings import ListenSettings
+from sidecar.server.connection import Connection
+from tests.fake_provider import FakeProvider, ok
+from tests.server.house import House
+from tests.server.raw import RawClient, chat_body, head, post
+
+pytestmark = pytest.mark.parametrize("wire", ["direct"], indirect=True)
+
+
+def crossings(house: House) -> int:
+    """Requests that are on the short way."""
+    doors = house.doors._all()
+    return sum(each.crossing is not None for door in doors for each in door._connections)
+
+
+async def until_one_crosses(house: House) -> Connection:
+    async with asyncio.timeout(5):
+        while not crossings(house):
+            await asyncio.sleep(0.005)
+    return next(each for door in house.doors._all() for each in door._connections if each.crossing is not None)
+
+
+async def test_requests_of_one_head_and_other_lengths_follow_each_other(house: House) -> None:
+    async with await RawClient.to(house.socket) as client:
+        for words in ("a", "a b", "a" * 300, "a"):
+            reply = await client.ask(post(chat_body(user=words)))
+            assert (reply.status, reply.closes) == (200, False)
+    assert len(await house.wait_lines("request", 4)) == 4
+
+
+async def test_a_stream_goes_the_short_way_to_its_end(house: House, fake: FakeProvider) -> None:
+    fake.script(*[ok("one two three four five six", gap_s=0.05)] * 2)
+    async with await RawClient.to(house.socket) as client:
+        await client.ask(post(chat_body()))  # leaves an idle connection to the provider
+        await client.send(post(chat_body(stream=True)))
+        crossing = (await until_one_crosses(house)).crossing
+        assert crossing is not None
+        reply = await client.reply()
+        assert reply.complete
+        assert reply.events[-1] == "[DONE]"
+        assert not crossings(house)
+
+
+async def test_what_is_sent_ahead_is_answered_in_its_turn(house: House, fake: FakeProvider) -> None:
+    fake.script(ok(), ok("slowly", gap_s=0.1), ok())
+    async with await RawClient.to(house.socket) as client:
+        await client.ask(post(chat_body()))
+        await client.send(post(chat_body(stream=True)))
+        await until_one_crosses(house)
+        await client.send(head("GET", "/healthz") + post(chat_body()))
+        assert (await client.reply()).events[-1] == "[DONE]"
+        assert (await client.reply()).json == {"status": "ok"}
+        assert (await client.reply()).status == 200
+
+
+async def test_a_head_that_was_let_in_is_judged_anew_by_a_new_guard(house: House) -> None:
+    [tcp, unix] = house.manager.snapshot.settings.listen
+    async with await RawClient.to(house.socket) as client:
+        assert (await client.ask(post(chat_body()))).status == 200
+        closed = ListenSettings(unix.address, allow_uids=(65533,))
+        await house.doors.commit(house.doors.prepare([tcp, closed]), linger_s=1)
+        assert (await client.ask(post(chat_body()))).status == 403
+
+
+async def test_the_same_head_with_a_wrong_length_is_not_taken_for_it(house: House) -> None:
+    request = post(chat_body())
+    async with await RawClient.to(house.socket) as client:
+        assert (await client.ask(request)).status == 200
+        length = b"%d" % len(request.partition(b"\r\n\r\n")[2])
+        assert request.count(b": " + length + b"\r\n") == 1
+        for wrong in (b"-" + length, b"0x" + length, b"", length + b" " + length):
+            async with await RawClient.to(house.socket) as other:
+                reply = await other.ask(request.replace(b": " + length + b"\r\n", b": " + wrong + b"\r\n"))
+                assert reply.status in (400, 415, 422), wrong
