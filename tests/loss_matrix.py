@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sidecar.dialects.dialect import Untranslatable
-from sidecar.dialects.table import codec
+from sidecar.dialects.table import codec, provider_codec
 from sidecar.model.hub import How, Loss, Wire
 from sidecar.model.topology import ClientDialect, Dialect, ModelFacts
 from tests.loss_probes import BASES, PROBES
 
-__all__ = ["IMPLIED", "PAGE", "SILENT", "Cell", "cells", "told"]
+__all__ = ["IMPLIED", "PAGE", "PAIRS", "SILENT", "Cell", "cells", "told"]
 
 PAGE = Path(__file__).parents[1] / "docs" / "dialects.md"
 SILENT = "SILENT"
@@ -38,12 +38,13 @@ _MARKS = re.compile(r"(<!-- losses: begin -->\n).*(<!-- losses: end -->)", re.DO
 _INDEX = re.compile(r"\[\d+\]")
 _FACTS = ModelFacts(reasoning=True)
 # A model that takes nearly all that its vendor documents, so that what is told is the dialect's, not the model's.
-_WIRES: dict[ClientDialect, Wire] = {
+_WIRES: dict[Dialect, Wire] = {
     Dialect.OPENAI_CHAT: Wire("gpt-5.4", _FACTS),
     Dialect.OPENAI_RESPONSES: Wire("gpt-5.4", _FACTS),
     Dialect.ANTHROPIC_MESSAGES: Wire("claude-sonnet-4-6", _FACTS),
     Dialect.GEMINI_GENERATE: Wire("gemini-3-pro-preview", _FACTS),
 }
+PAIRS = [(client, provider) for client in PROBES for provider in _WIRES if provider is not client]
 
 
 class Cell(NamedTuple):
@@ -53,7 +54,7 @@ class Cell(NamedTuple):
     notes: tuple[str, ...]  # of what is not just dropped: where, and why
 
 
-def cells(client: ClientDialect, provider: ClientDialect) -> Iterator[tuple[str, Cell]]:
+def cells(client: ClientDialect, provider: Dialect) -> Iterator[tuple[str, Cell]]:
     """The probes by their names, in their order."""
     base_body, base_losses = _asked(client, provider, {})
     for name, fields in PROBES[client].items():
@@ -67,12 +68,12 @@ def cells(client: ClientDialect, provider: ClientDialect) -> Iterator[tuple[str,
         yield name, Cell("as it is anyway", ()) if implied else cell
 
 
-def _asked(client: ClientDialect, provider: ClientDialect, fields: object) -> tuple[str, list[Loss]]:
+def _asked(client: ClientDialect, provider: Dialect, fields: object) -> tuple[str, list[Loss]]:
     """What the provider is asked, as text, and what was noted."""
     assert isinstance(fields, dict)
     losses: list[Loss] = []
     request = codec(client).decode_request({**BASES[client], **fields}, "m", stream=False)
-    body = codec(provider).encode_request(request, _WIRES[provider], losses)
+    body = provider_codec(provider).encode_request(request, _WIRES[provider], losses)
     return json.dumps(body, sort_keys=True), losses
 
 
@@ -98,7 +99,7 @@ def told() -> str:
 
 
 def _table(client: ClientDialect) -> str:
-    others = [dialect for dialect in _WIRES if dialect is not client]
+    others = [provider for asked, provider in PAIRS if asked is client]
     columns = {provider: dict(cells(client, provider)) for provider in others}
     lines = [
         f"### Asked in {client.value}\n",
