@@ -247,7 +247,12 @@ def test_what_is_malformed_in_a_stream_is_passed_over() -> None:
         ({"prompt_tokens": 3, "completion_tokens": 4, "prompt_cache_hit_tokens": 2}, Usage(3, 4, 2)),
         ({"prompt_tokens": 3, "completion_tokens": 4, "cached_tokens": 2}, Usage(3, 4, 2)),
         (
-            {"prompt_tokens": 9, "completion_tokens": 4, "cache_read_input_tokens": 2, "cache_creation_input_tokens": 5},
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 4,
+                "cache_read_input_tokens": 2,
+                "cache_creation_input_tokens": 5,
+            },
             Usage(9, 4, 2, 5),
         ),
         (

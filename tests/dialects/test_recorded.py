@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import zstandard
 
-from sidecar.dialects.openai_facts import AnswerFacts, read_answer, stream_of
 from sidecar.dialects.openai_errors import decode_failure
+from sidecar.dialects.openai_facts import AnswerFacts, read_answer, stream_of
 from sidecar.dialects.openai_reading import Reading, answer_of, read_message
 from sidecar.dialects.sse import split
 from sidecar.model.failures import Failure, Kind
