@@ -10,7 +10,7 @@ another. Pure: knows no socket and no clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ import msgspec
 
 from sidecar.dialects.anthropic_thoughts import without_foreign_thoughts
 from sidecar.dialects.body import splice, spoken
-from sidecar.dialects.dialect import Encoder
+from sidecar.dialects.dialect import Decoder, Encoder
 from sidecar.dialects.fitting import fit
 from sidecar.dialects.gemini_count import count_request
 from sidecar.dialects.gemini_embeddings import (
@@ -39,18 +39,19 @@ from sidecar.dialects.relay import Tap
 from sidecar.dialects.sse import parse, split
 from sidecar.dialects.table import codec, provider_codec
 from sidecar.dialects.translate import EventTap
-from sidecar.model.events import Event, Fault, Stop, fold, unfold
+from sidecar.model.events import Event, Fault, Start, Stop, fold, unfold
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.hub import HubRequest, HubResponse, Loss, Wire
 from sidecar.model.records import Usage
 from sidecar.model.request import Call, Peek
-from sidecar.model.topology import Operation, Params
+from sidecar.model.topology import Dialect, Operation, Params
 from sidecar.model.ways import COMMENTLESS, CONVERSATIONS, DIALECT_OF
 
 __all__ = ["Form", "StreamTap", "Whole", "form_of"]
 
 _OF_OPENAI = frozenset({Operation.CHAT, Operation.COMPLETIONS, Operation.EMBEDDINGS})
 _LENT = MINTED.encode()
+_NAMELESS = frozenset({Dialect.BEDROCK_CONVERSE})  # answers there have no id and name no model
 StreamTap = Tap | EventTap
 
 
@@ -266,7 +267,10 @@ class _Conversation:
 
     def _gathered(self, stream: bytes) -> HubResponse | Failure:
         """The answer that a whole stream comes to."""
-        return fold(_events(self._their_codec.StreamDecoder(), stream))
+        return fold(_events(self._decoder(), stream))
+
+    def _decoder(self) -> Decoder:
+        return self._their_codec.StreamDecoder()
 
     def _written(self, body: bytes, response: HubResponse, *, streamed: bool) -> bytes:
         """The answer as the client asked for it."""
@@ -294,7 +298,7 @@ class _Relay(_Conversation):
             self.body = _spliced(call.peek, endpoint, wire, params, self.losses, usage=False)
 
     def tap(self) -> StreamTap:
-        return EventTap(self._theirs, self._their_codec.StreamDecoder(), None)
+        return EventTap(self._theirs, self._decoder(), None)
 
 
 class Translation(_Conversation):
@@ -317,17 +321,51 @@ class Translation(_Conversation):
             msgspec.structs.replace(request, wants_usage=request.stream), wire, self.losses
         )
         self.body = spoken(fields, params)
+        self._name = (call.request_id, wire.model) if self._theirs in _NAMELESS else None
+
+    def _response(self, body: bytes) -> HubResponse | Failure:
+        response = super()._response(body)
+        if self._name is None or isinstance(response, Failure):
+            return response
+        id_, model = self._name
+        return msgspec.structs.replace(response, id=response.id or id_, model=response.model or model)
+
+    def _decoder(self) -> Decoder:
+        decoder = super()._decoder()
+        return decoder if self._name is None else _Naming(decoder, *self._name)
 
     def tap(self) -> StreamTap:
         # Google's SDK takes every line of a stream for data.
         comments = self._call.dialect not in COMMENTLESS
-        return EventTap(self._theirs, self._their_codec.StreamDecoder(), self._encoder(), comments=comments)
+        return EventTap(self._theirs, self._decoder(), self._encoder(), comments=comments)
 
     def _encoder(self) -> Encoder:
         return self.encoder or super()._encoder()
 
 
-def _events(decoder: Any, stream: bytes) -> Iterable[Event]:
+class _Naming:
+    """A decoder of answers that have neither an id nor the model's name, which clients look for."""
+
+    def __init__(self, decoder: Decoder, id_: str, model: str) -> None:
+        self._decoder = decoder
+        self._id = id_
+        self._model = model
+
+    def take(self, name: str | None, value: Mapping[str, Any]) -> Sequence[Event]:
+        return self._named(self._decoder.take(name, value))
+
+    def end(self, *, marked: bool) -> Sequence[Event]:
+        return self._named(self._decoder.end(marked=marked))
+
+    def _named(self, events: Sequence[Event]) -> Sequence[Event]:
+        if not events or not isinstance(events[0], Start):
+            return events
+        start = events[0]
+        named = msgspec.structs.replace(start, id=start.id or self._id, model=start.model or self._model)
+        return [named, *events[1:]]
+
+
+def _events(decoder: Decoder, stream: bytes) -> Iterable[Event]:
     """Every event of a stream that has come whole."""
     for frame in split(stream):
         data = parse(frame).data

@@ -60,6 +60,9 @@ _CODES: Mapping[str, Kind] = MappingProxyType(
         "billing_error": Kind.QUOTA_EXHAUSTED,  # Anthropic
         "exceeded_current_quota_error": Kind.QUOTA_EXHAUSTED,  # Moonshot
         "arrearage": Kind.QUOTA_EXHAUSTED,  # DashScope
+        "resourcenotfoundexception": Kind.MODEL_UNAVAILABLE,  # Bedrock
+        "servicequotaexceededexception": Kind.QUOTA_EXHAUSTED,  # Bedrock
+        "modelnotreadyexception": Kind.OVERLOADED,  # Bedrock
         "invalid_api_key": Kind.CREDENTIAL,
         "api_key_invalid": Kind.CREDENTIAL,  # Google
         "account_deactivated": Kind.CREDENTIAL,
@@ -157,6 +160,8 @@ _MARKERS: Sequence[tuple[frozenset[int], str, Kind]] = (
     (_AT_FAULT, "blocked by content filtering policy", Kind.CONTENT_POLICY),  # Anthropic
     (_AT_FAULT, "model not found", Kind.MODEL_UNAVAILABLE),
     (frozenset({403}), "access to the model", Kind.MODEL_UNAVAILABLE),  # Bedrock
+    (_AT_FAULT, "model identifier is invalid", Kind.MODEL_UNAVAILABLE),  # Bedrock
+    (_AT_FAULT, "on-demand throughput", Kind.MODEL_UNAVAILABLE),  # Bedrock
     (_AT_FAULT, "model not exist", Kind.MODEL_UNAVAILABLE),  # DeepSeek
     (_AT_FAULT, "supported api model names", Kind.MODEL_UNAVAILABLE),  # DeepSeek
     (_AT_FAULT, "not a valid model", Kind.MODEL_UNAVAILABLE),  # OpenRouter
@@ -173,6 +178,7 @@ _STATUSES: Mapping[int, Kind] = MappingProxyType(
         402: Kind.QUOTA_EXHAUSTED,
         403: Kind.CREDENTIAL,
         408: Kind.GATEWAY_ERROR,
+        424: Kind.SERVER_ERROR,  # Bedrock: the model failed
         409: Kind.SERVER_ERROR,  # two of the provider's own in each other's way
         429: Kind.RATE_LIMITED,
         499: Kind.GATEWAY_ERROR,  # Google: cancelled on its way
