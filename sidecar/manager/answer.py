@@ -26,7 +26,7 @@ from sidecar.model.failures import POLICY, Failure, Kind, Next
 from sidecar.model.records import Outcome, RequestRecord
 from sidecar.model.request import Call
 from sidecar.model.settings import ClientRetries, Rescue
-from sidecar.model.topology import Dialect, Route, Snapshot
+from sidecar.model.topology import Dialect, Operation, Route, Snapshot
 from sidecar.model.ways import COMMENTLESS, endpoint
 from sidecar.observe.log import DebugLogger
 from sidecar.observe.metrics import MetricsCollector
@@ -209,13 +209,11 @@ class Answer:
             return None
         if self._call.peek.stream and self.keepalive_s is not None:
             return None
-        exchange = self._exchange_for(command)
-        if not exchange.launch(listener):
-            return None
         if command.skipped:
             self._recorder.skipped(command.skipped)
-        self._exchange, self._try = exchange, command
-        return False
+        self._exchange = exchange = self._exchange_for(command)
+        self._try = command
+        return False if exchange.launch(listener) else None
 
     def opened(self) -> bool | None:
         """The same, when something may have come."""
@@ -314,7 +312,7 @@ class Answer:
     def _resolved(self) -> Route:
         call, router = self._call, self._rooms.router
         route = router.strict(call.model) if call.strict else router.resolve(call.model, override=call.route)
-        pinned = self._rooms.pins.pinned(call, route)
+        pinned = self._rooms.pins.pinned(call, route) if call.operation is Operation.RESPONSES else None
         if pinned is not None:
             route, self._pin = pinned
         return route
@@ -341,7 +339,7 @@ class Answer:
     async def _attempt(self, command: Try) -> Command | None:
         """Ask one target; the engine's next command, or None when there is an answer to send."""
         exchange = self._exchange
-        if exchange is not None:  # it was launched
+        if exchange is not None:  # it was launched, or at least made
             return self._judged(exchange, command, await exchange.start())
         self._recorder.skipped(command.skipped)
         if self._stopped is not None:

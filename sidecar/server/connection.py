@@ -35,6 +35,7 @@ from sidecar.server.wire import WholeResponse, encode_head
 __all__ = ["Connection", "Crowd"]
 
 _SPARE_DESCRIPTORS = 40  # for files, providers, and who comes to look what is wrong
+_GATHER_S = 0.2  # for the rest of a request whose head has come
 _LINGER_S = 2.0  # a refused body is read this long, because a close with unread bytes would reset the answer away
 
 
@@ -71,6 +72,8 @@ class Connection(RequestHandler):
 
     __slots__ = (
         "_crowd",
+        "_gather_timer",
+        "_gathered",
         "_head_bytes",
         "_head_number",
         "_head_timer",
@@ -79,6 +82,7 @@ class Connection(RequestHandler):
         "_lane",
         "_limits",
         "_mine",
+        "_missing_bytes",
         "_refusals",
         "answer_by",
         "crossing",
@@ -112,6 +116,9 @@ class Connection(RequestHandler):
         self._mine = mine
         self._lane = lane
         self._known: Known | None = None  # what the last head meant that went the short way
+        self._gathered: list[bytes] = []  # of a request that has not come whole
+        self._missing_bytes = 0  # of it
+        self._gather_timer: asyncio.TimerHandle | None = None
         self._held = b""  # came while a request is on it
         self.crossing: Crossing | None = None  # that request
         self._head_timer: asyncio.TimerHandle | None = None
@@ -152,6 +159,7 @@ class Connection(RequestHandler):
             self._head_timer = None
         if self.crossing is not None:
             self.crossing.leave()
+        self._ungathered()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -159,6 +167,12 @@ class Connection(RequestHandler):
         if self.crossing is not None:
             self._hold(data)
             return
+        if self._gathered:
+            self._gathered.append(data)
+            self._missing_bytes -= len(data)
+            if self._missing_bytes > 0:
+                return
+            data = self._ungathered()
         if self._lane is not None and self._is_free:
             known = self._lane.enter(self, data, self._known)
             if known is not None:
@@ -183,6 +197,25 @@ class Connection(RequestHandler):
         if self._head_bytes and self._head_number == self._request_count:
             return False
         return self._waiter is not None or not self._request_count  # aiohttp's task may not have begun yet
+
+    def gather(self, data: bytes, whole_bytes: int) -> None:
+        """A request has not come whole; what takes long goes the long way, where somebody waits for it."""
+        self._gathered.append(data)
+        self._missing_bytes = whole_bytes - len(data)
+        self._request_in_progress = True
+        self._gather_timer = self._loop.call_later(_GATHER_S, self._gathers_no_more)
+
+    def _gathers_no_more(self) -> None:
+        super().data_received(self._ungathered())
+
+    def _ungathered(self) -> bytes:
+        if self._gather_timer is not None:
+            self._gather_timer.cancel()
+            self._gather_timer = None
+        data = b"".join(self._gathered)
+        self._gathered.clear()
+        self._request_in_progress = False
+        return data
 
     def enter(self, crossing: Crossing) -> None:
         """A request goes the short way; what comes now waits for its end."""
@@ -305,6 +338,8 @@ class Connection(RequestHandler):
     def _head_is_late(self) -> None:
         self._head_timer = None
         waiter = self._waiter
+        if self._gathered:
+            return
         if self._head_number != self._request_count or waiter is None or waiter.done():
             return
         if not self._head_bytes:  # a client that never spoke would take an answer for one to its first request

@@ -81,6 +81,8 @@ class Lane:
     def enter(self, connection: Connection, data: bytes, last: Known | None) -> Known | None:
         """Take one request to its answer, or on its way there; None if it must go the long way, untouched.
 
+        Of one that has not come whole, the connection gathers the rest, and enters again.
+
         Args:
             connection: Where it came; nothing is under way there.
             data: What came.
@@ -99,8 +101,11 @@ class Lane:
             digits_end = _digits_end(data, known)
         begin = digits_end + len(known.after)
         size_bytes = int(data[len(known.before) : digits_end])
-        if begin + size_bytes != len(data) or size_bytes > settings.limits.max_body_bytes:
+        if size_bytes > settings.limits.max_body_bytes or begin + size_bytes < len(data):
             return None
+        if begin + size_bytes > len(data):
+            connection.gather(data, begin + size_bytes)
+            return known
         try:
             answer = self._manager.answer(call_again(known.template, known.surface, data[begin:]))
         except LLMError:
