@@ -31,8 +31,8 @@ class Auth(Protocol):
             TransportError: CREDENTIAL when there is nothing to show, CONNECT when nobody could be asked for it.
         """
 
-    def refused(self) -> None:
-        """The provider did not accept what was shown: it is got anew for the next request."""
+    def answered(self, status: int) -> None:
+        """The provider answered with this status; what it did not accept is got anew for the next request."""
 
 
 class AuthorisedTransport:
@@ -50,8 +50,7 @@ class AuthorisedTransport:
     async def send(self, request: UpstreamRequest, *, connect_s: float) -> Reply:
         """See `Transport.send`."""
         reply = await self._inner.send(await self._auth.authorise(request), connect_s=connect_s)
-        if reply.status in (401, 403):
-            self._auth.refused()
+        self._auth.answered(reply.status)
         return reply
 
     async def check(self, *, connect_s: float) -> None:

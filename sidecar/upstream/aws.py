@@ -51,9 +51,10 @@ class AwsSignature:
         made = sign(request.method, self._base + request.path, headers, body)
         return msgspec.structs.replace(request, headers=[*request.headers, *made], body=body)
 
-    def refused(self) -> None:
-        """See `Auth.refused`."""
-        self._signer.end()
+    def answered(self, status: int) -> None:
+        """See `Auth.answered`: credentials that have ended are answered by 403."""
+        if status in (401, 403):
+            self._signer.end()
 
 
 def _source(auth: Auth, where: str) -> Callable[[], tuple[_Sign, float | None]]:

@@ -42,9 +42,10 @@ class GoogleToken:
         token = await self._token.value()
         return msgspec.structs.replace(request, headers=[*request.headers, ("Authorization", f"Bearer {token}")])
 
-    def refused(self) -> None:
-        """See `Auth.refused`."""
-        self._token.end()
+    def answered(self, status: int) -> None:
+        """See `Auth.answered`: 403 is said of the account, and another token would not help."""
+        if status == 401:
+            self._token.end()
 
 
 def _source(auth: Auth, where: str) -> Callable[[], tuple[str, float | None]]:
