@@ -7,7 +7,6 @@ from itertools import cycle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from simulator import pool, provider, snapshot, target
 
 from sidecar.model.errors import ConfigurationError
 from sidecar.model.settings import Balance
@@ -16,6 +15,7 @@ from sidecar.routing.balance import STRATEGIES, Balances, Candidate, rendezvous
 from sidecar.routing.by_name import NameBalancer
 from sidecar.routing.rotation import Rotation
 from sidecar.routing.state import TargetState
+from tests.routing.simulator import pool, provider, snapshot, target
 
 NAMES = list("abcde")
 

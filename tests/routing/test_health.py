@@ -4,7 +4,6 @@ import random
 
 import msgspec
 import pytest
-from simulator import chain, provider, snapshot
 
 from sidecar.model.errors import ConfigurationError
 from sidecar.model.failures import POLICY, Effect, Failure, Kind, UpstreamError
@@ -13,6 +12,7 @@ from sidecar.model.settings import AutoLimit, HealthSettings
 from sidecar.model.topology import Auth, AuthScheme, ModelFacts, Target
 from sidecar.routing.breaker import BreakerEvent, BreakerState, Signal
 from sidecar.routing.health import EVENTS, AdminState, Health, HealthBook, Source, TargetState, Transition
+from tests.routing.simulator import chain, provider, snapshot
 
 KEYED = Auth(AuthScheme.BEARER, Secret("k1"))
 

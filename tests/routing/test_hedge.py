@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from simulator import World, call, pool, target
 
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.records import Selection
@@ -16,6 +15,7 @@ from sidecar.model.topology import Route
 from sidecar.routing.breaker import BreakerState
 from sidecar.routing.commands import Answer, Content, End, Keep, Late, Race, Relay, Try
 from sidecar.routing.failover import failover
+from tests.routing.simulator import World, call, pool, target
 
 A, B = target("a/m"), target("b/m")
 HEDGE = HedgeSettings(after_s=0.5, max_extra_load=100.0)

@@ -7,12 +7,12 @@ from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulator import Reply, World, call, chain, ok, pool, target, with_attempts, with_client
 
 from sidecar.model.failures import POLICY, Kind, Next
 from sidecar.model.settings import Balance
 from sidecar.model.topology import Member, Route
 from sidecar.routing.breaker import BreakerState
+from tests.routing.simulator import Reply, World, call, chain, ok, pool, target, with_attempts, with_client
 
 NAMES = list("abcdefgh")
 OURS = {Kind.DEADLINE, Kind.CLIENT_DEADLINE, Kind.CLIENT_GONE, Kind.NO_ROUTE, Kind.NO_TARGET, Kind.INTERNAL}

@@ -1,7 +1,14 @@
 from __future__ import annotations
 
 import pytest
-from simulator import (
+
+from sidecar.model.failures import Kind
+from sidecar.model.request import Needs
+from sidecar.model.settings import AutoLimit
+from sidecar.model.topology import ModelFacts, Target
+from sidecar.routing.breaker import TIMER, BreakerEvent, Signal
+from sidecar.routing.commands import Limits
+from tests.routing.simulator import (
     HEAD_ONLY,
     SILENT,
     World,
@@ -17,13 +24,6 @@ from simulator import (
     with_client,
     with_timeouts,
 )
-
-from sidecar.model.failures import Kind
-from sidecar.model.request import Needs
-from sidecar.model.settings import AutoLimit
-from sidecar.model.topology import ModelFacts, Target
-from sidecar.routing.breaker import TIMER, BreakerEvent, Signal
-from sidecar.routing.commands import Limits
 
 TWO = chain(target("a/m"), target("b/n"))
 

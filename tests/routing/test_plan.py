@@ -4,7 +4,15 @@ from collections import Counter
 
 import msgspec
 import pytest
-from simulator import (
+
+from sidecar.model.failures import Failure, Kind, UpstreamError
+from sidecar.model.request import Needs
+from sidecar.model.topology import Auth, AuthScheme, Member, ModelFacts, Operation, Route, Target
+from sidecar.routing.breaker import BreakerEvent, BreakerState, Signal
+from sidecar.routing.commands import Answer, End
+from sidecar.routing.explain import explain
+from sidecar.routing.health import AdminState
+from tests.routing.simulator import (
     World,
     always,
     call,
@@ -19,14 +27,6 @@ from simulator import (
     with_attempts,
     with_client,
 )
-
-from sidecar.model.failures import Failure, Kind, UpstreamError
-from sidecar.model.request import Needs
-from sidecar.model.topology import Auth, AuthScheme, Member, ModelFacts, Operation, Route, Target
-from sidecar.routing.breaker import BreakerEvent, BreakerState, Signal
-from sidecar.routing.commands import Answer, End
-from sidecar.routing.explain import explain
-from sidecar.routing.health import AdminState
 
 SERVER_ERROR, OVERLOADED = always(fails(Kind.SERVER_ERROR)), always(fails(Kind.OVERLOADED))
 BLIND = provider("a", models={"m": ModelFacts(tools=False, images=False)})

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from simulator import chain, pool, provider, snapshot, target
 
 from sidecar.model.errors import LLMError
 from sidecar.model.failures import Kind
 from sidecar.model.settings import AttemptSettings, Timeouts
 from sidecar.model.topology import Route, Snapshot
 from sidecar.routing.resolve import Router
+from tests.routing.simulator import chain, pool, provider, snapshot, target
 
 
 def config(**fields: object) -> Snapshot:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from simulator import (
+
+from sidecar.model.failures import Failure, Kind
+from sidecar.model.settings import AutoLimit, Balance
+from sidecar.model.topology import Route
+from sidecar.routing.breaker import BreakerState
+from tests.routing.simulator import (
     HEAD_ONLY,
     SILENT,
     World,
@@ -20,11 +25,6 @@ from simulator import (
     with_client,
     with_timeouts,
 )
-
-from sidecar.model.failures import Failure, Kind
-from sidecar.model.settings import AutoLimit, Balance
-from sidecar.model.topology import Route
-from sidecar.routing.breaker import BreakerState
 
 PRIMARY, FALLBACK = target("a/m"), target("b/n")
 
