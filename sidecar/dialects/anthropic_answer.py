@@ -96,9 +96,13 @@ def usage_fields(usage: Usage | None, rest: Any = None) -> dict[str, Any]:
         rest: What `usage_rest` kept.
     """
     usage = usage or Usage()
-    read, written = usage.cache_read_tokens, usage.cache_write_tokens
+    fresh, read, written = usage.input_tokens or 0, usage.cache_read_tokens, usage.cache_write_tokens
+    if read is not None:  # some count tokens of the cache beside their input, or twice: the sum must stay theirs
+        fresh -= (read := min(read, fresh))
+    if written is not None:
+        fresh -= (written := min(written, fresh))
     fields: dict[str, Any] = {
-        _INPUT: max((usage.input_tokens or 0) - (read or 0) - (written or 0), 0),
+        _INPUT: fresh,
         _OUTPUT: usage.output_tokens or 0,
     }
     if written is not None:

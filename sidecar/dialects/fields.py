@@ -54,11 +54,13 @@ def _whole(value: Any) -> Any:
 
 
 def json_object_of(text: str) -> dict[str, Any] | None:
-    """The object that a text is; None when it is none."""
+    """The object that a text is, an empty one for no text and for null; None when it is none."""
     try:
         value = msgspec.json.decode(text or "{}")
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return None
+    if value is None:
+        return {}
     return value if isinstance(value, dict) else None
 
 

@@ -193,10 +193,13 @@ def encode_usage(usage: Usage | None) -> dict[str, Any] | None:
     told: dict[str, Any] = {}
     if usage.input_tokens is not None:
         told["promptTokenCount"] = usage.input_tokens
+    thoughts = usage.reasoning_tokens
+    if thoughts is not None and usage.output_tokens is not None:
+        thoughts = min(thoughts, usage.output_tokens)  # some count them beside their output: the sum must stay theirs
     if usage.output_tokens is not None:
-        told["candidatesTokenCount"] = max(0, usage.output_tokens - (usage.reasoning_tokens or 0))
-    if usage.reasoning_tokens is not None:
-        told["thoughtsTokenCount"] = usage.reasoning_tokens
+        told["candidatesTokenCount"] = usage.output_tokens - (thoughts or 0)
+    if thoughts is not None:
+        told["thoughtsTokenCount"] = thoughts
     if usage.cache_read_tokens is not None:
         told["cachedContentTokenCount"] = usage.cache_read_tokens
     told["totalTokenCount"] = (usage.input_tokens or 0) + (usage.output_tokens or 0)

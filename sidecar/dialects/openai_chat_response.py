@@ -257,7 +257,8 @@ def _as_it_was(response: HubResponse) -> dict[str, Any]:
 
 
 def _answer(response: HubResponse, losses: list[Loss] | None = None) -> dict[str, Any]:
-    message = assistant_fields(response.blocks, bare=_bare(response.blocks), extra={})
+    spoken = [block for block in response.blocks if not isinstance(block, Media)]
+    message = assistant_fields(spoken, bare=_bare(spoken), extra={})
     images = [image_of(block) for block in response.blocks if isinstance(block, Media)]
     annotations = [
         note for block in response.blocks if isinstance(block, Text) for note in block.extra.get("annotations", ())
