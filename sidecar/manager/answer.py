@@ -12,54 +12,31 @@ from collections.abc import Callable, Generator
 from time import monotonic
 from typing import Any
 
-import msgspec
-
 from sidecar.dialects.estimates import ESTIMATES, estimate
 from sidecar.dialects.rescue import Continuation, continuation
 from sidecar.dialects.table import codec
 from sidecar.manager.headers import reply_headers
-from sidecar.manager.pins import Pins, pinned_failure
+from sidecar.manager.pins import pinned_failure
 from sidecar.manager.race import Field
 from sidecar.manager.recorder import Recorder
+from sidecar.manager.rooms import Rooms
 from sidecar.model.errors import LLMError
 from sidecar.model.failures import POLICY, Failure, Kind, Next
 from sidecar.model.records import Outcome, RequestRecord
 from sidecar.model.request import Call
 from sidecar.model.settings import ClientRetries, Rescue
-from sidecar.model.topology import Dialect, Operation, Route, Snapshot
+from sidecar.model.topology import Dialect, Operation, Route
 from sidecar.model.ways import COMMENTLESS, endpoint
-from sidecar.observe.log import DebugLogger
-from sidecar.observe.metrics import MetricsCollector
-from sidecar.routing.balance import Balances
-from sidecar.routing.budget import RetryBudget
 from sidecar.routing.commands import Answer as Told
 from sidecar.routing.commands import Command, Content, Elapsed, End, Event, Keep, Late, Race, Relay, Try, Wait
 from sidecar.routing.failover import failover
-from sidecar.routing.health import HealthBook
-from sidecar.routing.resolve import Router
-from sidecar.upstream.call import Exchange
-from sidecar.upstream.registry import LLMProviderRegistry
+from sidecar.upstream.prompt import PromptExchange
 
 __all__ = ["Answer", "Rooms"]
 
 _EVENT_STREAM = "text/event-stream; charset=utf-8"
 _NO_ROUTE = Failure(Kind.NO_ROUTE, "no route answers this model")
 _MAX_DELIVERED_BYTES = 4 * 1024 * 1024  # of a stream that may have to be rescued; a longer one is not
-
-
-class Rooms(msgspec.Struct, frozen=True):
-    """What a request needs of the house; the first two change with every snapshot, the rest lives on."""
-
-    snapshot: Snapshot
-    router: Router
-    book: HealthBook
-    balances: Balances
-    budget: RetryBudget
-    registry: LLMProviderRegistry
-    log: DebugLogger
-    metrics: MetricsCollector
-    pins: Pins
-    rng: Callable[[], float]
 
 
 class Answer:
@@ -103,7 +80,7 @@ class Answer:
         self._recorder = Recorder(call, rooms.snapshot.generation, rooms.book, rooms.log, rooms.metrics)
         self._engine: Generator[Command, Event, None] | None = None
         self._command: Command | None = None  # to be acted upon by `open`
-        self._exchange: Exchange | None = None
+        self._exchange: PromptExchange | None = None
         self._try: Try | None = None
         self._route: Route | None = None
         self._unroutable = _NO_ROUTE
@@ -351,11 +328,11 @@ class Answer:
         self._exchange = exchange = self._exchange_for(command)
         return self._judged(exchange, command, await exchange.start())
 
-    def _exchange_for(self, command: Try) -> Exchange:
+    def _exchange_for(self, command: Try) -> PromptExchange:
         account = self._rooms.registry.account(command.target.provider)
         route = self._route
         assert route is not None
-        return Exchange(
+        return PromptExchange(
             account,
             command.target.model,
             self._call,
@@ -365,7 +342,7 @@ class Answer:
             rescue=self._continuation,
         )
 
-    def _judged(self, exchange: Exchange, command: Try, failure: Failure | None) -> Command | None:
+    def _judged(self, exchange: PromptExchange, command: Try, failure: Failure | None) -> Command | None:
         """An attempt has its first content, its whole answer, or a failure: what follows."""
         if failure is not None:
             return self._advance(failure)
@@ -396,7 +373,7 @@ class Answer:
             self._field = None
             race.close(Outcome.CANCELLED, Failure(Kind.CLIENT_GONE, "the client left"))
 
-    def _serve(self, exchange: Exchange, command: Try) -> None:
+    def _serve(self, exchange: PromptExchange, command: Try) -> None:
         """There is something to send: the first time, it makes the response."""
         self._recorder.serves(exchange, command)
         exchange.served = True
@@ -488,7 +465,7 @@ class Answer:
                 self._delivered = None
         return data
 
-    async def _broken(self, exchange: Exchange, failure: Failure) -> bytes:
+    async def _broken(self, exchange: PromptExchange, failure: Failure) -> bytes:
         """A committed stream broke: the first bytes of its rescue, or the error event that ends it."""
         going_on = None
         if self._delivered is not None:

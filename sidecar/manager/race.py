@@ -11,7 +11,7 @@ from sidecar.manager.recorder import Recorder
 from sidecar.model.failures import Failure
 from sidecar.model.records import Outcome
 from sidecar.routing.commands import Try
-from sidecar.upstream.call import Exchange
+from sidecar.upstream.prompt import PromptExchange
 
 __all__ = ["Field"]
 
@@ -27,14 +27,14 @@ class Field:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._runners: dict[_Start, tuple[Exchange, Try]] = {}
+        self._runners: dict[_Start, tuple[PromptExchange, Try]] = {}
 
     @property
     def running(self) -> bool:
         """Whether somebody has not been judged yet."""
         return bool(self._runners)
 
-    def enter(self, exchange: Exchange, command: Try) -> None:
+    def enter(self, exchange: PromptExchange, command: Try) -> None:
         """Let an attempt begin."""
         task = asyncio.get_running_loop().create_task(exchange.start())
         self._runners[task] = (exchange, command)
@@ -44,7 +44,7 @@ class Field:
         done, _ = await asyncio.wait(self._runners, timeout=timeout_s)
         return bool(done)
 
-    async def next(self) -> tuple[Exchange, Try, Failure | None]:
+    async def next(self) -> tuple[PromptExchange, Try, Failure | None]:
         """The next attempt that is judged; it leaves the field."""
         done, _ = await asyncio.wait(self._runners, return_when=asyncio.FIRST_COMPLETED)
         task = next(task for task in self._runners if task in done)

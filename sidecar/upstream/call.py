@@ -38,7 +38,6 @@ __all__ = ["BREACHES", "MAX_ANSWER_BYTES", "Exchange"]
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _MAX_ERROR_BYTES = 64 * 1024
-_GATHERED_BYTES = 128 * 1024  # of an answer that nobody waits for; a longer one is read piece by piece
 _GRACE_S = 0.5  # for the usage chunk and `[DONE]` after a finish reason, and for the last chunk after `[DONE]`
 
 BREACHES: Mapping[Breach, Kind] = MappingProxyType(
@@ -68,48 +67,7 @@ class Exchange:
         rescue: What the client has of a stream that broke, to be gone on from.
     """
 
-    __slots__ = (
-        "_account",
-        "_asked",
-        "_call",
-        "_ended",
-        "_endpoint",
-        "_form",
-        "_late",
-        "_launched",
-        "_limits",
-        "_listener",
-        "_model",
-        "_on_loss",
-        "_own_watchdog",
-        "_prompt_reply",
-        "_reading",
-        "_reply",
-        "_request",
-        "_rescue",
-        "_stopped",
-        "_stream",
-        "_streams",
-        "_tap",
-        "began",
-        "body",
-        "bytes_out",
-        "connect_s",
-        "due",
-        "ending",
-        "failure",
-        "finish_reason",
-        "first_token_s",
-        "head_s",
-        "headers",
-        "id",
-        "model_served",
-        "reused",
-        "served",
-        "status",
-        "usage",
-        "waited_s",
-    )
+    __slots__ = ["_account", "_asked", "_call", "_ended", "_endpoint", "_form", "_late", "_launched", "_limits", "_listener", "_model", "_on_loss", "_own_watchdog", "_prompt_reply", "_reading", "_reply", "_request", "_rescue", "_stopped", "_stream", "_streams", "_tap", "began", "body", "bytes_out", "connect_s", "due", "ending", "failure", "finish_reason", "first_token_s", "head_s", "headers", "id", "model_served", "reused", "served", "status", "usage", "waited_s"]
 
     def __init__(
         self,
@@ -234,124 +192,6 @@ class Exchange:
         self._watchdog.expire(Kind.DEADLINE)
         if self._listener is not None:
             self._listener()
-
-    # Without waiting: what is ordinary. Of all else these say that `start` or `read` must find out, which go on
-    # from here.
-
-    def launch(self, listener: Callable[[], None]) -> bool:
-        """Send without waiting, if that can be done; the listener is then called for whatever comes.
-
-        Ask `started` whenever the listener is called.
-        """
-        prompt = self._account.prompt
-        if prompt is None or self._stream.mode is not StreamMode.LIVE:
-            return False
-        try:
-            request = self._asked_for()
-        except ValidationError:
-            return False
-        launched = None if isinstance(request, Failure) else prompt.launch(request)
-        if launched is None:
-            return False
-        self._launched, self._listener = launched, listener
-        launched.listen(listener)
-        if launched.broken:  # the server had hung up: somebody who can wait must begin anew
-            self._unlisten()
-            return False
-        self._asked = monotonic()
-        self._await_head(self._asked)
-        return True
-
-    def started(self) -> bool | None:
-        """Whether there is what `start` waits for; None when `start` must find out."""
-        launched, reply = self._launched, self._prompt_reply
-        if launched is None or self._stopped is not None:
-            return self._unlisten()
-        if reply is None:
-            reply = launched.response_now(None)
-            if reply is None:
-                return self._unlisten() if launched.broken else False
-            self._prompt_reply = reply
-            self._headed(reply)
-        if self.status != 200:
-            return self._unlisten()
-        if self._call.peek.stream and self._streams:
-            return self._committed_now(reply)
-        rest = reply.take_rest()
-        if rest is None:
-            return self._unlisten() if launched.broken or launched.held_bytes > _GATHERED_BYTES else False
-        self.waited_s += monotonic() - self._asked
-        self.bytes_out += len(rest)
-        self.failure = self._judged(rest)
-        return True
-
-    def _committed_now(self, reply: PromptReply) -> bool | None:
-        tap = self._tap
-        if tap is None:
-            assert self._form is not None
-            self._tap = tap = self._form.tap()
-        data = self._taken(reply)
-        if not data:
-            return self._unlisten() if data is not None else False
-        self.body = self._form_shaped(tap.feed(data))
-        if tap.fault is not None or (tap.done and not tap.committed):
-            return self._unlisten()
-        if not tap.committed:
-            return self._unlisten() if reply.over else False
-        self._content_came(tap)
-        self.ending = reply.over or _is_over(tap)
-        return True
-
-    def read_now(self) -> bytes | None:
-        """As `read`; None when nothing has come yet, b"" when `read` must find out."""
-        tap, reply = self._tap, self._prompt_reply
-        if tap is None or reply is None or self._stopped is not None or self.ending:
-            return b""
-        data = self._taken(reply)
-        if not data:
-            return data
-        passed = self._form_shaped(tap.feed(data)) if self.translates else tap.feed(data)
-        idle_at = self._asked + self._limits.idle_s
-        if reply.over:  # nobody will be told of it
-            self.ending = True
-        elif tap.finish_reason is None and not _is_over(tap) and idle_at < self._limits.total_at:
-            self.due = idle_at  # as `_progress` would have it
-        else:
-            self._progress(tap)
-            self.ending = _is_over(tap)
-        return passed or (b"" if self.ending else None)
-
-    def ended_now(self) -> bool:
-        """Whether the stream has come to a good end, connection included; else `read` must find out."""
-        tap, reply = self._tap, self._prompt_reply
-        if tap is None or reply is None or self._stopped is not None:
-            return False
-        if not (tap.done and tap.complete) or tap.fault is not None:
-            return False
-        if reply.take_rest() is None:
-            return False
-        self.body = self._end()
-        return True
-
-    def _taken(self, reply: PromptReply) -> bytes | None:
-        """What has come; b"" when there will be no more, or not what is due."""
-        now = monotonic()
-        self.waited_s += now - self._asked
-        self._asked = now
-        try:
-            data = reply.take()
-        except TransportError:
-            return b""
-        if data:
-            self.bytes_out += len(data)
-        return data
-
-    def _unlisten(self) -> bool | None:
-        """Somebody will wait now; gives what `started` then gives."""
-        if self._launched is not None:
-            self._launched.listen(None)
-        self._listener = None
-        return None
 
     def close(self) -> None:
         """Idempotent. A connection whose answer was not read to its end is aborted at once."""
@@ -652,7 +492,3 @@ class Exchange:
             Kind.DEADLINE: f"the total deadline passed while {name} was answering",
         }
         return Failure(kind, messages[kind], self.status)
-
-
-def _is_over(tap: StreamTap) -> bool:
-    return tap.done or tap.fault is not None

@@ -31,6 +31,7 @@ from typing import Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from sidecar.upstream.names import field_name
 from sidecar.upstream.tls import handshake_error
 from sidecar.upstream.transport import Breach, TransportError
 
@@ -39,28 +40,6 @@ __all__ = ["Connection", "HttpReply", "Keeper"]
 HEAD_BYTES_MAX = 64 * 1024  # of heads, trailers and chunk extensions without a byte of body between them
 BODY_HELD_BYTES_MAX = 256 * 1024  # above it the socket is not read until the reader has caught up
 JOINED_BYTES_MAX = 64 * 1024  # a body up to this size is copied behind its head, larger ones are not
-_NAMES_MAX = 1024
-_OF_NO_INTEREST = frozenset(  # of servers, caches and browsers: they are not even decoded
-    {
-        "alt-svc",
-        "cache-control",
-        "connection",
-        "date",
-        "expires",
-        "keep-alive",
-        "nel",
-        "report-to",
-        "server",
-        "set-cookie",
-        "strict-transport-security",
-        "vary",
-        "via",
-        "x-content-type-options",
-        "x-envoy-upstream-service-time",
-        "x-powered-by",
-    }
-)
-_names: dict[bytes, str] = {}
 
 
 class Keeper(Protocol):
@@ -299,9 +278,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, or a trailer, which goes to a list that nobody reads."""
-        text = _names.get(name)
-        if text is None:
-            text = _remember(name)
+        text = field_name(name)
         if text:
             self._headers.append((text, value.strip().decode("latin-1")))
 
@@ -474,19 +451,6 @@ class HttpReply:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-
-
-def _remember(name: bytes) -> str:
-    """The text of a header's name, empty if nobody will ask for it.
-
-    Names repeat, so a bounded number of them is decoded once.
-    """
-    text = name.decode("latin-1").lower()
-    if text in _OF_NO_INTEREST or text.startswith(("cf-", "access-control-", "sec-")):
-        text = ""
-    if len(_names) < _NAMES_MAX:
-        _names[name] = text
-    return text
 
 
 def _head_bytes(headers: Sequence[tuple[str, str]]) -> int:
