@@ -42,13 +42,19 @@ def find(explicit: str | None, env: Mapping[str, str]) -> Place | None:
     """The config's place: the named one, else the first usual one where something is; None without any.
 
     Raises:
-        ConfigurationError: The named one is missing.
+        ConfigurationError: The named one is missing, or out of our reach.
     """
     if (place := named(explicit, env)) is not None:
-        if not os.path.lexists(place.path):
+        try:
+            os.lstat(place.path)
+        except PermissionError as error:
+            raise ConfigurationError(
+                f"{place.path}: permission denied (named by {place.origin}); let uid {os.geteuid()} read its directory"
+            ) from error
+        except OSError as error:
             raise ConfigurationError(
                 f"{place.path}: no such file or directory (named by {place.origin}); correct the path"
-            )
+            ) from error
         return place
     for path in _usual_configs(env):
         # A dangling link is something: reading it fails aloud, where skipping it would serve other routes.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -121,6 +122,8 @@ class Container:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self.running and (one := self.pid):
+            os.kill(one, signal.SIGKILL)  # `--kill-child` does not outlive the change of the user
         self._process.kill()
         self._process.communicate(timeout=_CALL_S)
 

@@ -22,10 +22,12 @@ from tests.docker.stand_in import make_root
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 PATIENCE_S = 20.0
+
+pytestmark = pytest.mark.timeout(600)  # the build fetches packages; a machine that others use, too, is slow at times
 CONFIG = """
 listen: ["127.0.0.1:{port}", unix:/run/sidecar/sidecar.sock]
-providers: {{a: {{type: embedded}}}}
-routes: {{default: {{chain: [a/{model}]}}}}
+providers: {{a: {{type: embedded}}, b: {{type: embedded}}}}
+routes: {{default: {{chain: [{provider}/ok]}}}}
 """
 
 
@@ -170,7 +172,8 @@ def until(condition: Any) -> None:
 
 def test_a_container_lives_and_ends_read_only_without_root_as_process_1(image: Built, tmp_path: Path) -> None:
     port = free_port()
-    (tmp_path / "sidecar.yaml").write_text(CONFIG.format(port=port, model="ok"))
+    (tmp_path / "sidecar.yaml").write_text(CONFIG.format(port=port, provider="a"))
+    tmp_path.chmod(0o755)  # of root, and read by the image's user
     probe = image.config["Healthcheck"]["Test"][1:]
     with Container(image.root, image.config, tmp_path) as container:
         until(lambda: not container.running or container.answers(probe))
@@ -181,9 +184,9 @@ def test_a_container_lives_and_ends_read_only_without_root_as_process_1(image: B
         assert re.search(r"^NSpid:\s+\d+(\s+\d+)*\s+1$", status, re.MULTILINE)
         assert container.execute("touch", "/opt/x").returncode == 1
         # The directory is mounted, so that an edit is seen, however it was saved.
-        (tmp_path / "new").write_text(CONFIG.format(port=port, model="other"))
+        (tmp_path / "new").write_text(CONFIG.format(port=port, provider="b"))
         (tmp_path / "new").replace(tmp_path / "sidecar.yaml")
-        until(lambda: ask(port) == "a/other")
+        until(lambda: ask(port) == "b/ok")
         assert container.execute("sidecar", "status").returncode == 0
         os.kill(container.pid, signal.SIGTERM)
         code, said = container.end()
@@ -191,12 +194,20 @@ def test_a_container_lives_and_ends_read_only_without_root_as_process_1(image: B
     assert [line["event"] for line in map(json.loads, said.splitlines())][-1] == "daemon.stopped"
 
 
-@pytest.mark.parametrize(("text", "told"), [(None, "/etc/sidecar/sidecar.yaml"), ("routes: 1", "sidecar.yaml:1:")])
+@pytest.mark.parametrize(
+    ("text", "mode", "told"),
+    [
+        (None, 0o755, "/etc/sidecar/sidecar.yaml: no such file"),
+        ("routes: 1", 0o755, "/etc/sidecar/sidecar.yaml:1:"),
+        (CONFIG, 0o700, "/etc/sidecar/sidecar.yaml: permission denied"),
+    ],
+)
 def test_a_container_without_a_right_config_says_so_and_ends(
-    image: Built, tmp_path: Path, text: str | None, told: str
+    image: Built, tmp_path: Path, text: str | None, mode: int, told: str
 ) -> None:
     if text is not None:
         (tmp_path / "sidecar.yaml").write_text(text)
+    tmp_path.chmod(mode)
     with Container(image.root, image.config, tmp_path) as container:
         code, said = container.end()
     assert code == 78
