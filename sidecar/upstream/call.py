@@ -67,48 +67,14 @@ class Exchange:
         rescue: What the client has of a stream that broke, to be gone on from.
     """
 
-    # fmt: off - one name a line would fill a screen
+    # One name a line would fill a screen.
+    # fmt: off
     __slots__ = (
-        "_account",
-        "_asked",
-        "_call",
-        "_ended",
-        "_endpoint",
-        "_form",
-        "_late",
-        "_launched",
-        "_limits",
-        "_listener",
-        "_model",
-        "_on_loss",
-        "_own_watchdog",
-        "_prompt_reply",
-        "_reading",
-        "_reply",
-        "_request",
-        "_rescue",
-        "_stopped",
-        "_stream",
-        "_streams",
-        "_tap",
-        "began",
-        "body",
-        "bytes_out",
-        "connect_s",
-        "due",
-        "ending",
-        "failure",
-        "finish_reason",
-        "first_token_s",
-        "head_s",
-        "headers",
-        "id",
-        "model_served",
-        "reused",
-        "served",
-        "status",
-        "usage",
-        "waited_s",
+        "_account", "_asked", "_call", "_ended", "_endpoint", "_form", "_late", "_launched", "_limits", "_listener",
+        "_model", "_on_loss", "_own_watchdog", "_prompt_reply", "_reading", "_reply", "_request", "_rescue",
+        "_stopped", "_stream", "_streams", "_tap", "began", "body", "bytes_out", "connect_s", "due", "ending",
+        "failure", "finish_reason", "first_token_s", "head_s", "headers", "id", "model_served", "reused", "served",
+        "status", "usage", "waited_s",
     )
     # fmt: on
 
