@@ -105,7 +105,15 @@ def _changes(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 _NAMES = {"auth.key": "api_key", "mode": "stream", "tls.contents": "tls"}
-_UNSAID = ("auth.source", "auth.scheme", "paths", "quirks", "reasoning")  # follow from api_key and type
+_UNSAID = (
+    "auth.source",
+    "auth.scheme",
+    "bodies",
+    "families",
+    "framing",
+    "paths",
+    "reasoning",
+)  # follow from api_key and type
 
 
 _NEVER_SHOWN = ("contents", "tokens")

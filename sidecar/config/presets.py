@@ -1,7 +1,7 @@
 """What is known of the vendors, as data: where they listen, how they take a key, what they offer.
 
 `base_url` follows the vendor's own SDK; the paths carry what that leaves out. An operation without a
-path is not offered. `source` is the page the row was read from, in October 2026. A new
+path is not offered. `source` is the page the row was read from, in autumn 2026. A new
 OpenAI-compatible vendor is one row here, and `type: openai-compatible` serves those that have none.
 
 A provider that speaks several dialects lists the one first that it is asked in by default; a client's own
@@ -28,6 +28,7 @@ _RESPONSES = {Operation.RESPONSES: "/responses"}
 _MESSAGES = {Operation.MESSAGES: "/messages"}
 _GEMINI = "/v1beta/models/{model}:"
 _CHAT_FIRST = (Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES)
+_CHAT_FIRST_OF_THREE = (*_CHAT_FIRST, Dialect.ANTHROPIC_MESSAGES)
 _DEPLOYMENT = "/openai/deployments/{model}"
 _DATED = "?api-version={api_version}"
 _VERTEX = "/v1/projects/{project}/locations/{location}/publishers"
@@ -230,7 +231,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "openrouter": Preset(
             base_url="https://openrouter.ai/api/v1",
             paths={**_CHAT, **_RESPONSES, **_MESSAGES, **_LEGACY, **_LIST},
-            dialects=(*_CHAT_FIRST, Dialect.ANTHROPIC_MESSAGES),
+            dialects=_CHAT_FIRST_OF_THREE,
             quirks=frozenset({Quirk.CACHE_CONTROL, Quirk.REASONING_OBJECT}),
             keys=("OPENROUTER_API_KEY",),
             model="openrouter/auto",
@@ -243,8 +244,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             dialects=(Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES),
             quirks=frozenset({Quirk.MAX_TOKENS}),
             keys=("DEEPSEEK_API_KEY",),
-            model="deepseek-chat",
-            reasoning=("deepseek-reasoner",),
+            model="deepseek-v4-flash",
+            reasoning=("deepseek-v4", "deepseek-reasoner"),
             source="https://api-docs.deepseek.com/",
         ),
         "mistral": Preset(
@@ -259,8 +260,11 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
         "groq": Preset(
             base_url="https://api.groq.com/openai/v1",
+            paths={**_CHAT_AND_LIST, **_RESPONSES},
+            dialects=_CHAT_FIRST,
             keys=("GROQ_API_KEY",),
             model="openai/gpt-oss-120b",
+            reasoning=("openai/gpt-oss", "qwen/qwen3", "deepseek-r1"),
             source="https://console.groq.com/docs/openai",
         ),
         "xai": Preset(
@@ -277,7 +281,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             paths={**_CHAT, **_LEGACY, **_VECTORS, **_LIST},
             keys=("TOGETHER_API_KEY",),
             model="openai/gpt-oss-120b",
-            reasoning=("deepseek-ai/DeepSeek-R1",),
+            reasoning=("deepseek-ai/DeepSeek-R1", "openai/gpt-oss"),
             source="https://docs.together.ai/docs/openai-api-compatibility",
         ),
         "fireworks": Preset(
@@ -285,13 +289,14 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             paths={**_CHAT, **_LEGACY, **_VECTORS, **_LIST},
             keys=("FIREWORKS_API_KEY",),
             model="accounts/fireworks/models/gpt-oss-120b",
-            reasoning=("accounts/fireworks/models/deepseek-r1",),
+            reasoning=("accounts/fireworks/models/deepseek-r1", "accounts/fireworks/models/gpt-oss"),
             source="https://docs.fireworks.ai/tools-sdks/openai-compatibility",
         ),
         "cerebras": Preset(
             base_url="https://api.cerebras.ai/v1",
             keys=("CEREBRAS_API_KEY",),
             model="gpt-oss-120b",
+            reasoning=("gpt-oss", "qwen-3", "zai-glm"),
             source="https://inference-docs.cerebras.ai/resources/openai",
         ),
         "perplexity": Preset(
@@ -315,14 +320,14 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             base_url="https://integrate.api.nvidia.com/v1",
             keys=("NVIDIA_API_KEY",),
             model="openai/gpt-oss-120b",
-            reasoning=("deepseek-ai/deepseek-r1",),
+            reasoning=("deepseek-ai/deepseek-r1", "openai/gpt-oss"),
             source="https://docs.api.nvidia.com/nim/reference/llm-apis",
         ),
         "huggingface": Preset(
             base_url="https://router.huggingface.co/v1",
             keys=("HF_TOKEN", "HUGGINGFACE_API_KEY"),
             model="openai/gpt-oss-120b",
-            reasoning=("deepseek-ai/DeepSeek-R1",),
+            reasoning=("deepseek-ai/DeepSeek-R1", "openai/gpt-oss"),
             source="https://huggingface.co/docs/inference-providers",
         ),
         "github-models": Preset(
@@ -367,26 +372,30 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             base_url="https://api.sambanova.ai/v1",
             keys=("SAMBANOVA_API_KEY",),
             model="gpt-oss-120b",
-            reasoning=("DeepSeek-R1",),
+            reasoning=("DeepSeek-R1", "gpt-oss"),
             source="https://docs.sambanova.ai/cloud/docs",
         ),
         "ollama": Preset(
             base_url="http://127.0.0.1:11434",
             paths={
                 Operation.CHAT: "/v1/chat/completions",
+                Operation.RESPONSES: "/v1/responses",
+                Operation.MESSAGES: "/v1/messages",
                 Operation.COMPLETIONS: "/v1/completions",
                 Operation.EMBEDDINGS: "/v1/embeddings",
                 Operation.MODELS: "/api/tags",
             },
             prefixes=("/v1",),
+            dialects=_CHAT_FIRST_OF_THREE,
             keys=("OLLAMA_API_KEY",),
             needs_key=False,
-            reasoning=("deepseek-r1", "qwq"),
+            reasoning=("deepseek-r1", "gpt-oss", "qwen3", "qwq"),
             source="https://github.com/ollama/ollama/blob/main/docs/openai.md",
         ),
         "vllm": Preset(
             base_url="http://127.0.0.1:8000/v1",
-            paths={**_CHAT, **_LEGACY, **_VECTORS, **_LIST},
+            paths={**_CHAT, **_RESPONSES, **_MESSAGES, **_LEGACY, **_VECTORS, **_LIST},
+            dialects=_CHAT_FIRST_OF_THREE,
             keys=("VLLM_API_KEY",),
             needs_key=False,
             source="https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html",
@@ -401,7 +410,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
         "lm-studio": Preset(
             base_url="http://127.0.0.1:1234/v1",
-            paths={**_CHAT, **_LEGACY, **_VECTORS, **_LIST},
+            paths={**_CHAT, **_RESPONSES, **_MESSAGES, **_LEGACY, **_VECTORS, **_LIST},
+            dialects=_CHAT_FIRST_OF_THREE,
             keys=("LM_API_TOKEN",),
             needs_key=False,
             source="https://lmstudio.ai/docs/app/api/endpoints/openai",
