@@ -33,6 +33,7 @@ __all__ = [
     "CLIENTS",
     "RECORDINGS",
     "Recording",
+    "all_rows",
     "events_of",
     "form",
     "read_by_sdk",
@@ -73,7 +74,8 @@ class Recording:
     streams: bool
 
 
-def _rows() -> Iterator[dict[str, Any]]:
+def all_rows() -> Iterator[dict[str, Any]]:
+    """Every recording, as it was recorded."""
     with RECORDINGS.open("rb") as file:
         for line in zstandard.ZstdDecompressor().stream_reader(file).read().splitlines():
             yield json.loads(line)
@@ -83,7 +85,7 @@ def _rows() -> Iterator[dict[str, Any]]:
 def recordings() -> Sequence[Recording]:
     """Every reply of status 200 in a dialect that clients speak. An array of Gemini's is told as its stream."""
     found = []
-    for row in _rows():
+    for row in all_rows():
         dialect, reply = _DIALECTS.get(row["dialect"]), row["res"]
         if dialect is None or reply["status"] != 200:
             continue
@@ -100,7 +102,7 @@ def recordings() -> Sequence[Recording]:
 
 def rows(*dialects: str) -> list[dict[str, Any]]:
     """Every good reply of these dialects of the recordings, as recorded."""
-    return [row for row in _rows() if row["dialect"] in dialects and row["res"]["status"] == 200]
+    return [row for row in all_rows() if row["dialect"] in dialects and row["res"]["status"] == 200]
 
 
 def form(client: str, provider: str, *, stream: bool) -> Form:
