@@ -333,7 +333,7 @@ class Exchange:
         self.body, self.model_served, self.id = whole.body, whole.model, whole.id
         self.finish_reason, self.usage = whole.finish_reason, whole.usage
         self.first_token_s = monotonic() - self.began
-        self._finish()
+        self.close()
         return None
 
     async def _take(self, most_bytes: int) -> bytes:
@@ -478,10 +478,6 @@ class Exchange:
         complete = tap.complete and (error is None or error.kind is not Kind.CLIENT_DEADLINE)
         self.failure = None if complete else error or tap.verdict()
         return tap.closing() if complete else b""
-
-    def _finish(self) -> None:
-        self._ended = True
-        self.close()
 
     def _broken(self, error: TransportError) -> Failure:
         kind = BREACHES[error.breach]
