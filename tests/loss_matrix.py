@@ -30,6 +30,7 @@ IMPLIED = frozenset(
         (Dialect.OPENAI_CHAT, "`store: false`"),
         (Dialect.ANTHROPIC_MESSAGES, "`store: false`"),
         (Dialect.GEMINI_GENERATE, "`store: false`"),
+        (Dialect.BEDROCK_CONVERSE, "`store: false`"),
         (Dialect.GEMINI_GENERATE, "`thinking: adaptive`"),
     }
 )
@@ -43,6 +44,7 @@ _WIRES: dict[Dialect, Wire] = {
     Dialect.OPENAI_RESPONSES: Wire("gpt-5.4", _FACTS),
     Dialect.ANTHROPIC_MESSAGES: Wire("claude-sonnet-4-6", _FACTS),
     Dialect.GEMINI_GENERATE: Wire("gemini-3-pro-preview", _FACTS),
+    Dialect.BEDROCK_CONVERSE: Wire("openai.gpt-oss-120b-1:0", _FACTS),
 }
 PAIRS = [(client, provider) for client in PROBES for provider in _WIRES if provider is not client]
 

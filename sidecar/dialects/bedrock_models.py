@@ -8,7 +8,7 @@ Sources (read 2026-11): docs.aws.amazon.com/bedrock/latest/userguide/prompt-cach
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -31,6 +31,7 @@ class Traits(msgspec.Struct, frozen=True):
     prefill: bool = False  # a conversation may end with the assistant
     top_k: Callable[[int], dict[str, Any]] | None = None  # its additional field
     thinks: Callable[[Reasoning], dict[str, Any]] | None = None  # how it is told to think
+    least: Mapping[str, Any] | None = None  # what it is told who cannot but think
 
 
 def _effort(reasoning: Reasoning) -> str:
@@ -85,7 +86,7 @@ _MARKS: Sequence[tuple[str, Traits]] = (
     ("anthropic.", _CLAUDE_46),
     ("amazon.nova-2", Traits(caches=True, prefill=True, top_k=_nova_top_k, thinks=_nova)),
     ("amazon.nova", _NOVA),
-    ("openai.gpt-oss", Traits(formats=True, thinks=_gpt)),
+    ("openai.gpt-oss", Traits(formats=True, thinks=_gpt, least={"reasoning_effort": "low"})),
     ("deepseek.v3", _OPEN),
     ("google.gemma", _OPEN),
     ("minimax.", _OPEN),

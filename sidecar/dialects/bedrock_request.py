@@ -120,13 +120,16 @@ class _Asking:
     def _thinking(self, reasoning: Reasoning) -> dict[str, Any]:
         off = reasoning.enabled is False or reasoning.effort == "none" or reasoning.budget_tokens == 0
         asked = reasoning.enabled or reasoning.effort or reasoning.budget_tokens or reasoning.adaptive
+        if reasoning.summary is not None or reasoning.shown is not None:
+            changed(self._losses, "reasoning.summary", "the model shows its thoughts as it does")
+        if off and self._traits.least is not None:
+            changed(self._losses, "reasoning", "the least that the model can be told to think")
+            return dict(self._traits.least)
         if off or not asked:
             return {}
         if self._traits.thinks is None or self._wire.facts.reasoning is False:
             dropped(self._losses, "reasoning", "the model is not known to be told how much to think")
             return {}
-        if reasoning.summary is not None or reasoning.shown is not None:
-            changed(self._losses, "reasoning.summary", "the model shows its thoughts as it does")
         return self._traits.thinks(reasoning)
 
     def _format(self, said: Conversation) -> dict[str, Any]:

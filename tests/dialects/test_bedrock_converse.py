@@ -210,6 +210,12 @@ def test_thinking_that_cannot_be_asked_is_a_loss() -> None:
     assert asked(LLAMA, reasoning=Reasoning(effort="none"))[1] == {}
 
 
+def test_who_cannot_but_think_is_told_to_think_little() -> None:
+    body, losses = asked("openai.gpt-oss-20b-1:0", reasoning=Reasoning(enabled=False))
+    assert body["additionalModelRequestFields"] == {"reasoning_effort": "low"}
+    assert losses == {"reasoning": "changed"}
+
+
 def test_thoughts_go_back_to_who_signed_them() -> None:
     signed = [
         Thinking("a", "s", Dialect.BEDROCK_CONVERSE),
