@@ -7,6 +7,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# The vendors' SDKs of the generation before, which do not go together with those of today.
+OLDER := .venv-older
+OLDER_READY := $(OLDER)/.ready
 # One process for each core, but no more than pay: a container may show more cores than it may use.
 # A file stays in one process, since its tests share daemons.
 WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
@@ -17,7 +20,7 @@ WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
 demo: setup
 	@$(BIN)/sidecar demo
 
-test: setup
+test: setup $(OLDER_READY)
 	@$(BIN)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
 
 check: setup
@@ -42,11 +45,18 @@ $(READY): requirements-dev.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+# Without them, for want of a network say, their tests are skipped.
+$(OLDER_READY): tests/older_sdks/requirements.lock | $(READY)
+	@echo "setting up $(OLDER) ..."
+	@$(PYTHON) -m venv --clear $(OLDER)
+	@$(OLDER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $< && touch $@ || true
+
 # Anew from pyproject.toml; needs uv.
 lock:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade tests/older_sdks/requirements.in -o tests/older_sdks/requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --group build -c requirements-dev.lock -o requirements-build.lock
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(OLDER) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

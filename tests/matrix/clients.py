@@ -1,4 +1,4 @@
-"""The vendors' own SDKs with one face: ask, whole or streamed, and go on with what was answered.
+"""The vendors' own SDKs with one face, two generations of them: ask, whole or streamed, and go on with the answer.
 
 What the SDK made of the answer is a `Told`; its `turn` is what an app of that SDK hands back in the next request,
 thoughts and signatures included, exactly as it got them.
@@ -12,10 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import anthropic
-import httpx2
 import openai
 from google import genai
 from google.genai import errors, types
+
+try:
+    import httpx2
+except ModuleNotFoundError:  # the SDKs' generation before
+    import httpx as httpx2
 
 __all__ = ["CLIENTS", "PICTURE", "Client", "Told", "Wishes"]
 
@@ -23,6 +27,7 @@ PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADh
 _TIMEOUT_S = 20.0
 _MAX_TOKENS = 3000
 _EFFORT = "medium"
+_STRICT = {"strict": True} if openai.__version__.startswith("1.") else {}  # its streams take no other tools
 _BUDGET_TOKENS = 2000
 
 
@@ -105,7 +110,7 @@ class Chat(_OpenAi):
         system = [{"role": "system", "content": wishes.system}] if wishes.system else []
         request: dict[str, Any] = {"model": model, "messages": [*system, *turns], "max_tokens": _MAX_TOKENS}
         if wishes.tools:
-            functions = [{"name": name, "parameters": schema} for name, schema in wishes.tools.items()]
+            functions = [{"name": name, "parameters": schema, **_STRICT} for name, schema in wishes.tools.items()]
             request["tools"] = [{"type": "function", "function": function} for function in functions]
         if wishes.schema:
             named = {"name": "answer", "schema": wishes.schema, "strict": True}

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from tests.daemon import RunningDaemon
 from tests.matrix.clients import CLIENTS, PICTURE, Client, Wishes
-from tests.matrix.vendors import ANSWERS, CACHED, CALLS, INPUT, OUTPUT, SIGNATURES, THOUGHT, Asked, Vendors
+from tests.matrix.vendors import ANSWERS, CACHED, CALLS, CONFIG, INPUT, OUTPUT, SIGNATURES, THOUGHT, Asked, Vendors
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module")]
 
@@ -40,20 +40,6 @@ SCHEMA = {
     "required": ["city", "degrees"],
     "additionalProperties": False,
 }
-_CONFIG = """
-resilience: {{max_attempts: 1}}
-health: {{mode: "off"}}
-providers:
-  chat: {{type: openrouter, dialects: [openai-chat], base_url: "{at}/chat", api_key: "sk-or-provider-key"}}
-  responses: {{type: openai, dialects: [openai-responses], base_url: "{at}/responses", api_key: "sk-provider-key"}}
-  messages: {{type: anthropic, base_url: "{at}/messages", api_key: "sk-ant-provider-key"}}
-  gemini: {{type: gemini, base_url: "{at}/gemini", api_key: "AIza-provider-key"}}
-routes:
-  chat: {{chain: [chat/openai/gpt-5.4]}}
-  responses: {{chain: [responses/gpt-5.4]}}
-  messages: {{chain: [messages/claude-sonnet-4-6]}}
-  gemini: {{chain: [gemini/gemini-3.1-pro]}}
-"""
 
 
 @dataclass
@@ -87,7 +73,7 @@ class House:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     async with Vendors() as vendors:
-        config = _CONFIG.format(at=f"http://127.0.0.1:{vendors.port}")
+        config = CONFIG.format(at=f"http://127.0.0.1:{vendors.port}")
         async with RunningDaemon(tmp_path_factory.mktemp("matrix"), config) as daemon:
             clients = {name: CLIENTS[name](daemon.base_url) for name in NAMES}
             yield House(daemon, vendors, clients)

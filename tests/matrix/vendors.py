@@ -21,7 +21,19 @@ from typing import Any
 
 from aiohttp import web
 
-__all__ = ["ANSWERS", "CACHED", "INPUT", "OUTPUT", "SIGNATURES", "THOUGHT", "Asked", "Said", "Vendors"]
+__all__ = [
+    "ANSWERS",
+    "CACHED",
+    "CALLS",
+    "CONFIG",
+    "INPUT",
+    "OUTPUT",
+    "SIGNATURES",
+    "THOUGHT",
+    "Asked",
+    "Said",
+    "Vendors",
+]
 
 INPUT, CACHED, OUTPUT, THOUGHT_TOKENS = 20, 5, 7, 3
 THOUGHT = "Let me think about it."
@@ -36,6 +48,21 @@ ANSWERS = {
     "results": "18 in Paris, 24 in Rome.",
     "thinking": "I thought, so here I am.",
 }
+# Each as a provider and a route of its name; `at` is where they are.
+CONFIG = """
+resilience: {{max_attempts: 1}}
+health: {{mode: "off"}}
+providers:
+  chat: {{type: openrouter, dialects: [openai-chat], base_url: "{at}/chat", api_key: "sk-or-provider-key"}}
+  responses: {{type: openai, dialects: [openai-responses], base_url: "{at}/responses", api_key: "sk-provider-key"}}
+  messages: {{type: anthropic, base_url: "{at}/messages", api_key: "sk-ant-provider-key"}}
+  gemini: {{type: gemini, base_url: "{at}/gemini", api_key: "AIza-provider-key"}}
+routes:
+  chat: {{chain: [chat/openai/gpt-5.4]}}
+  responses: {{chain: [responses/gpt-5.4]}}
+  messages: {{chain: [messages/claude-sonnet-4-6]}}
+  gemini: {{chain: [gemini/gemini-3.1-pro]}}
+"""
 CALLS = (("weather", {"city": "Paris"}), ("weather", {"city": "Rome"}))
 
 
