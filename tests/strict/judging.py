@@ -31,10 +31,10 @@ from sidecar.model.topology import ModelFacts, Operation, Params, Quirk
 from sidecar.model.ways import CLIENT_DIALECT_OF
 from tests.cassettes.crossing import CLIENTS, RECORDINGS, all_rows
 
-__all__ = ["MISSING", "TARGETS", "Asked", "Verdict", "judged", "judges", "requests"]
+__all__ = ["MISSING", "SPECS", "TARGETS", "Asked", "Verdict", "judged", "judges", "requests"]
 
 _ROOT = Path(__file__).resolve().parents[2]
-_SPECS = _ROOT.parent / "shared" / "specs"
+SPECS = _ROOT.parent / "shared" / "specs"
 _STEADY = _ROOT / ".steady" / "node_modules" / ".bin" / "steady"
 _START_S = 60.0
 _AT_ONCE = 8
@@ -71,7 +71,7 @@ _SPOKEN = {
 def _missing() -> str | None:
     if not RECORDINGS.exists():
         return "the recordings are not beside this checkout"
-    if not _SPECS.is_dir():
+    if not SPECS.is_dir():
         return "the vendors' OpenAPI documents are not beside this checkout"
     if _steady() is None or shutil.which("node") is None:
         return "steady is not here: npm install --prefix .steady @stdy/cli"
@@ -143,7 +143,7 @@ async def judges() -> AsyncIterator[Mapping[str, str]]:
         try:
             for spec in sorted({spec for spec, _ in _PLACES.values()}):
                 ports[spec] = _free_port()
-                command = [steady, "-q", "-p", str(ports[spec]), "--host", "127.0.0.1", str(_SPECS / spec)]
+                command = [steady, "-q", "-p", str(ports[spec]), "--host", "127.0.0.1", str(SPECS / spec)]
                 with open(Path(folder) / f"{spec}.log", "wb") as log:
                     running.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
             await asyncio.gather(*map(_listening, ports.values()))
