@@ -14,8 +14,9 @@ import pytest
 import pytest_asyncio
 
 from tests.daemon import RunningDaemon
+from tests.matrix.asked import ANSWERS, CACHED, CALLS, INPUT, OUTPUT, SIGNATURES, THOUGHT, Asked
 from tests.matrix.clients import CLIENTS, PICTURE, Client, Wishes
-from tests.matrix.vendors import ANSWERS, CACHED, CALLS, CONFIG, INPUT, OUTPUT, SIGNATURES, THOUGHT, Asked, Vendors
+from tests.matrix.vendors import CONFIG, Vendors
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module")]
 

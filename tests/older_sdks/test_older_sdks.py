@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests.daemon import RunningDaemon
-from tests.matrix.vendors import ANSWERS, CACHED, CALLS, CONFIG, INPUT, OUTPUT, Vendors
+from tests.matrix.asked import ANSWERS, CACHED, CALLS, INPUT, OUTPUT
+from tests.matrix.vendors import CONFIG, Vendors
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PYTHON = _ROOT / ".venv-older" / "bin" / "python"
