@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,7 +20,7 @@ from sidecar.model.request import Needs, Peek
 from sidecar.model.topology import Operation, Params
 from sidecar.model.ways import CONVERSATIONS
 
-__all__ = ["peek", "splice", "spoken"]
+__all__ = ["parsed", "peek", "splice", "spoken"]
 
 _T = TypeVar("_T")
 
@@ -28,6 +28,7 @@ _Fields = Mapping[str, msgspec.Raw]
 
 _TOP = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
+_WHOLE = msgspec.json.Decoder(dict[str, Any]).decode
 _EMPTY = frozenset({b"null", b"[]", b"{}", b'""', b"false"})
 _TRUE = msgspec.Raw(b"true")
 _USAGE = msgspec.Raw(b'{"include_usage":true}')
@@ -91,6 +92,22 @@ def peek(body: bytes, operation: Operation, *, model: str | None = None, stream:
         stream = operation in CONVERSATIONS and _typed(fields, "stream", _FLAG, "true or false") is True
     wants_usage = stream and (operation not in _USAGE_ON_DEMAND or _wants_usage(fields))
     return Peek(fields, model, stream, wants_usage, _needs(body, fields, operation))
+
+
+def parsed(fields: _Fields) -> dict[str, Any]:
+    """A body's fields to their depths, where they must be understood.
+
+    Raises:
+        ValidationError: When what the glance passed over is no JSON, or none that can be held.
+    """
+    try:
+        return _WHOLE(_ENCODE(fields))
+    except RecursionError:
+        raise _invalid("the body is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise _invalid("the body is not valid UTF-8") from None
+    except MALFORMED as error:
+        raise _invalid(f"the body is not valid JSON: {error}") from None
 
 
 def _typed(fields: _Fields, name: str, decode: Callable[[msgspec.Raw], _T], words: str) -> _T | None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from sidecar.dialects.anthropic_count import estimated_tokens
+from sidecar.dialects.body import parsed
 from sidecar.dialects.gemini_count import counted
 from sidecar.model.request import Call
 from sidecar.model.topology import Operation
@@ -25,5 +26,4 @@ ESTIMATES: Mapping[Operation, Callable[[Mapping[str, Any]], Mapping[str, Any]]] 
 
 def estimate(call: Call) -> bytes:
     """The answer's body, in the client's dialect."""
-    fields = msgspec.json.decode(msgspec.json.encode(call.peek.fields))
-    return msgspec.json.encode(ESTIMATES[call.operation](fields))
+    return msgspec.json.encode(ESTIMATES[call.operation](parsed(call.peek.fields)))

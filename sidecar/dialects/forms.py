@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from sidecar.dialects.anthropic_thoughts import without_foreign_thoughts
-from sidecar.dialects.body import splice, spoken
+from sidecar.dialects.body import parsed, splice, spoken
 from sidecar.dialects.dialect import Decoder, Encoder
 from sidecar.dialects.fitting import fit
 from sidecar.dialects.gemini_count import count_request
@@ -116,8 +116,7 @@ def requested(call: Call) -> HubRequest:
         ValidationError: When it cannot be understood.
     """
     peek = chat_peek(call.peek) if call.operation is Operation.COMPLETIONS else call.peek
-    fields = msgspec.json.decode(msgspec.json.encode(peek.fields))
-    return codec(call.dialect).decode_request(fields, peek.model, stream=peek.stream)
+    return codec(call.dialect).decode_request(parsed(peek.fields), peek.model, stream=peek.stream)
 
 
 def _spliced(peek: Peek, endpoint: Operation, wire: Wire, params: Params, losses: list[Loss], *, usage: bool) -> bytes:
@@ -167,7 +166,7 @@ class _OpenAiRelay:
 
 def _object_form(call: Call, endpoint: Operation, wire: Wire, params: Params) -> _Objects:
     """Counts of tokens and vectors: one JSON object to the provider, one back."""
-    fields = msgspec.json.decode(msgspec.json.encode(call.peek.fields))
+    fields = parsed(call.peek.fields)
     losses: list[Loss] = []
     match call.operation, endpoint:
         case Operation.GEMINI_COUNT_TOKENS, Operation.GEMINI_COUNT_TOKENS:

@@ -27,6 +27,7 @@ from sidecar.dialects.openai_completions import chat_event
 from sidecar.dialects.sse import parse, split
 from sidecar.dialects.table import codec
 from sidecar.model.blocks import Message, Opaque, Role, Text, Thinking
+from sidecar.model.errors import ValidationError
 from sidecar.model.events import BlockStart, BlockStop, Delta, Event, Start, Stop
 from sidecar.model.hub import FormatKind, HubRequest, Wire
 from sidecar.model.records import Usage
@@ -96,7 +97,10 @@ def continuation(call: Call, delivered: bytes, usage: Usage | None) -> Continuat
         delivered: Whole frames, as they were sent to the client.
         usage: What the broken stream told of its tokens.
     """
-    request = requested(call)
+    try:
+        request = requested(call)
+    except ValidationError:  # its first target took it as it was
+        return None
     structured = request.format is not None and request.format.kind is not FormatKind.TEXT
     if structured or request.choices not in (None, 1):
         return None

@@ -396,7 +396,11 @@ class Answer:
 
     def _estimate(self) -> None:
         """Nobody can count: the client gets an estimate that says so."""
-        self.body = estimate(self._call)
+        try:
+            self.body = estimate(self._call)
+        except LLMError as error:
+            self._tell(error.failure)
+            return
         self.status = 200
         generation = self._rooms.snapshot.generation
         headers = reply_headers(self._call.request_id, "application/json", "", generation=generation)

@@ -11,6 +11,7 @@ from collections import OrderedDict
 
 import msgspec
 
+from sidecar.dialects.body import parsed
 from sidecar.dialects.openai_responses_pins import pin_id, pinned
 from sidecar.model.failures import Failure
 from sidecar.model.request import Call
@@ -62,7 +63,7 @@ def _pin(call: Call) -> tuple[str | None, str | None]:
     said = bytes(fields.get("input", b""))
     if _NAMES.isdisjoint(fields) and not any(word in said for word in _WORDS):
         return None, None
-    body = msgspec.json.decode(msgspec.json.encode(fields))
+    body = parsed(fields)
     return pinned(body), pin_id(body)
 
 
