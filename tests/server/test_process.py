@@ -346,12 +346,14 @@ async def test_slow_readers_of_fast_streams_cost_bounded_memory(tmp_path: Path, 
 
 
 async def test_a_thousand_silent_connections_cost_little_and_go_away(tmp_path: Path, fake: FakeProvider) -> None:
-    text = config(fake.base_url, limits="{header_timeout: 500ms}")
+    text = config(fake.base_url, limits="{header_timeout: 2s}")
     async with RunningDaemon(tmp_path, text) as daemon:
         before = daemon.rss_bytes
-        clients = [await RawClient.to(daemon.socket, limit=1024) for _ in range(1000)]
-        for client in clients[::2]:
-            await client.send(b"GET / HTTP/1.1\r\nX: ")
+        clients = []
+        for number in range(1000):
+            clients.append(await RawClient.to(daemon.socket, limit=1024))
+            if number % 2:
+                await clients[-1].send(b"GET / HTTP/1.1\r\nX: ")
         assert (await daemon.chat())[0] == 200
         assert daemon.rss_bytes - before < 40_000_000
         await asyncio.gather(*(client.rest() for client in clients))

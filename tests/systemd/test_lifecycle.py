@@ -417,7 +417,11 @@ def test_a_loop_that_stops_is_noticed_by_the_watchdog(service: Installed, held: 
     service.guest.run("kill", "-STOP", str(before))
     stopped = ("grep", "-q", "^State:.T", f"/proc/{before}/status")
     service.guest.until(lambda: service.guest.attempt(*stopped).returncode == 0, "it does not stop")
-    assert service.chat()[0] == 200  # waits at the socket for the next one
+    try:
+        status = service.chat()[0]  # waits at the socket for the next one
+    except ConnectionError:  # the old one accepted it in its last moment, while it wrote down where it stood
+        status = service.chat()[0]
+    assert status == 200
     took_s = time.monotonic() - began
     assert service.pid != before
     assert int(service.guest.show(service.unit, "NRestarts")) == restarts + 1
