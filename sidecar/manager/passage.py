@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "Passage"]
 
 _OPERATION = "pass_through"
+_NO_BODY = frozenset({204, 304})
 
 
 class Asked:
@@ -103,7 +104,8 @@ class Passage:
             self._tell(failure)
             return
         assert self._passing.status is not None
-        self.status, self.streams = self._passing.status, True
+        self.status = self._passing.status
+        self.streams = self.status not in _NO_BODY
         generation = self._rooms.snapshot.generation
         ours = reply_headers(asked.request_id, "", "", generation=generation, target=self._provider.name)
         self.headers = [*self._passing.headers, *ours[1:]]

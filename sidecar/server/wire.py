@@ -33,6 +33,7 @@ __all__ = ["DirectWire", "PlainWire", "ResponseWire", "WholeResponse", "encode_h
 Headers = Sequence[tuple[str, str]]
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+_NO_BODY = frozenset({204, 304})  # says the status, so that nothing may follow the head (RFC 9112 section 6.3)
 _STATUS_LINES[499] = "HTTP/1.1 499 Client Closed Request\r\n"
 
 
@@ -64,7 +65,8 @@ def encode_head(status: int, headers: Headers, framing: str, *, close: bool) -> 
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
     connection = "connection: close\r\n" if close else ""
     date = f"date: {rfc822_formatted_time()}\r\n"
-    return f"{_STATUS_LINES[status]}{lines}{framing}{date}{connection}\r\n".encode("latin-1")
+    first = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"  # a provider may have one that HTTP does not know
+    return f"{first}{lines}{framing}{date}{connection}\r\n".encode("latin-1")
 
 
 class _Written:
@@ -106,7 +108,7 @@ class DirectWire:
         """As `whole`."""
         if self._connection.leaving:
             self.keep_alive = False
-        self._begin(status, headers, f"content-length: {len(body)}\r\n", body)
+        self._begin(status, headers, "" if status in _NO_BODY else f"content-length: {len(body)}\r\n", body)
 
     def begin_now(self, status: int, headers: Headers, first: bytes) -> None:
         """As `begin`."""
