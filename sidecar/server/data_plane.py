@@ -33,6 +33,7 @@ from sidecar.upstream.passing import passable, request_headers
 __all__ = ["DataPlane"]
 
 _PASSED = "/providers/"
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # TRACE would show our key
 
 
 class DataPlane:
@@ -97,6 +98,9 @@ class DataPlane:
 
     async def _pass_on(self, request: web.BaseRequest, wire: ResponseWire, path: str, query: str) -> web.StreamResponse:
         """Hand a request to a provider as it is, below `/providers/NAME/`."""
+        if request.method not in _METHODS:
+            message = f"{request.method} is not passed on"
+            return await self._refuse(request, wire, 405, message, [("allow", ", ".join(_METHODS))])
         name, _, rest = path.removeprefix(_PASSED).partition("/")
         if not passable(rest):
             return await self._refuse(request, wire, 400, "the path must stay below the provider's own")
