@@ -112,8 +112,12 @@ async def passed_body(request: web.BaseRequest, idle_s: float) -> bytes | AsyncI
 
 async def _pieces(request: web.BaseRequest, idle_s: float) -> AsyncIterator[bytes]:
     while True:
-        async with asyncio.timeout(idle_s):
-            piece = await request.content.readany()
+        try:
+            async with asyncio.timeout(idle_s):
+                piece = await request.content.readany()
+        except (TimeoutError, RequestPayloadError, PayloadEncodingError):
+            failure = Failure(Kind.INVALID_REQUEST, "the body stalled, or is not valid HTTP")
+            raise ValidationError(failure=failure) from None
         if not piece:
             return
         yield piece

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TypeVar
 from urllib.parse import unquote
 
+from sidecar.model.errors import LLMError
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.settings import Timeouts
 from sidecar.upstream.account import Account
@@ -114,6 +115,8 @@ class Passing:
             return self._broken(error)
         except Expired as expired:
             return self._expired(expired)
+        except LLMError as error:  # of the body, while it was sent
+            return error.failure
         except ValueError as error:
             return Failure(Kind.INVALID_REQUEST, str(error))
         self._reply = reply

@@ -10,7 +10,9 @@ import openai
 import pytest
 from aiohttp import ClientSession, web
 
+from tests.fake_provider import FakeProvider, raw
 from tests.server.house import House, config, open_house
+from tests.server.raw import RawClient, head, post
 
 PIECE = b"x" * 40_000
 
@@ -192,3 +194,49 @@ async def test_a_provider_that_cannot_be_reached_is_told_in_its_dialect(wire: st
         reply = await house.once("unix", b"GET /providers/fake/files HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert reply.status == 502
         assert json.loads(reply.body)["error"]["kind"] == "unreachable"
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_nothing_follows_the_head_of_an_answer_that_has_no_body(
+    fake: FakeProvider, wire: str, status: int
+) -> None:
+    fake.script(raw(b"HTTP/1.1 %d Fine\r\netag: x\r\n\r\n" % status))
+    async with open_house(config(fake.base_url, wire=wire)) as house, await RawClient.to(house.socket) as client:
+        for _ in range(2):
+            reply = await client.ask(post(b"{}", path="/providers/fake/chat/completions"))
+            assert (reply.status, reply.header("etag")) == (status, "x")
+            assert reply.header("transfer-encoding") is None
+        lines = await house.wait_lines("request", 2)
+        assert [(line["outcome"], line["status"]) for line in lines] == [("ok", status)] * 2
+
+
+@pytest.mark.parametrize("status", [520, 529, 799])
+async def test_a_status_that_http_does_not_know_is_passed_on(fake: FakeProvider, wire: str, status: int) -> None:
+    fake.script(raw(b"HTTP/1.1 %d Odd\r\ncontent-length: 2\r\n\r\n{}" % status))
+    async with open_house(config(fake.base_url, wire=wire)) as house:
+        reply = await house.once("unix", post(b"{}", path="/providers/fake/chat/completions"))
+        assert (reply.status, reply.body) == (status, b"{}")
+        [line] = await house.wait_lines("request")
+        assert (line["outcome"], line["status"]) == ("failed", status)
+
+
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT"])
+async def test_what_would_show_our_key_is_not_passed_on(house: House, fake: FakeProvider, method: str) -> None:
+    reply = await house.once("unix", head(method, "/providers/fake/chat/completions"))
+    assert reply.status == 405
+    assert not fake.requests
+
+
+@pytest.mark.parametrize("rest", [b"zz\r\n", b""], ids=["broken", "stalled"])
+async def test_an_upload_that_breaks_is_the_clients_error(fake: FakeProvider, wire: str, rest: bytes) -> None:
+    async with open_house(config(fake.base_url, wire=wire, limits="{body_idle: 200ms}")) as house:
+        chunked = ("Transfer-Encoding", "chunked")
+        sent = head("POST", "/providers/fake/files", ("Content-Type", "application/json"), chunked)
+        async with await RawClient.to(house.socket) as client:
+            await client.send(sent + b"5\r\nhello\r\n")
+            await asyncio.sleep(0.05)
+            await client.send(rest)
+            reply = await client.reply()
+        assert (reply.status, reply.error["code"]) == (400, "invalid_request")
+        [line] = await house.wait_lines("request")
+        assert (line["status"], line["kind"]) == (400, "invalid_request")
