@@ -142,7 +142,7 @@ class _Asking:
             changed(self._losses, "format", f"asked in words, for {DIALECT} has no JSON without a schema")
             said.system.append({"text": _JSON_ONLY})
             return {}
-        schema = json_text(format_.schema or _NO_SCHEMA)
+        schema = json_text(dict(format_.schema or _NO_SCHEMA))
         if not self._traits.formats:
             changed(self._losses, "format", "asked in words, for the model is not known to keep to schemas")
             said.system.append({"text": f"{_JSON_ONLY} It fits this JSON Schema: {schema}"})

@@ -232,6 +232,11 @@ def test_thoughts_go_back_to_who_signed_them() -> None:
     assert losses == {"messages[1].content[3]": "dropped", "messages[1].content[4]": "dropped"}
 
 
+def test_a_schema_that_says_nothing_is_that_of_any_object() -> None:
+    system = asked(NOVA, format=OutputFormat(FormatKind.SCHEMA, schema={}))[0]["system"][0]["text"]
+    assert '{"type":"object","properties":{}}' in system
+
+
 def test_a_schema_is_asked_as_a_format_or_in_words() -> None:
     format_ = OutputFormat(FormatKind.SCHEMA, "city", schema={"type": "object"})
     body, losses = asked(CLAUDE, format=format_)
