@@ -165,7 +165,7 @@ def _read_reasoning(fields: Mapping[str, Any], notes: dict[str, Any]) -> Reasoni
     """How much to think: by OpenAI's `reasoning_effort`, OpenRouter's `reasoning`, or the `thinking` of several."""
     effort: str | None = _typed(fields, "reasoning_effort", str, "a text such as low, medium or high")
     switch, given = object_of(fields.get("thinking")), object_of(fields.get("reasoning"))
-    if switch.get("type") in _SWITCH:
+    if switch.get("type") in tuple(_SWITCH):
         notes[_THINKING] = True
         return Reasoning(_SWITCH[switch["type"]], effort, _if(int, switch.get("budget_tokens")))
     if effort is not None or not given:

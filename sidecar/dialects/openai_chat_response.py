@@ -226,7 +226,9 @@ def _logprob(token: Mapping[str, Any]) -> Logprob | None:
     likelihood, raw = token.get("logprob"), token.get("bytes")
     if not isinstance(token.get("token"), str) or not isinstance(likelihood, int | float):
         return None
-    octets = tuple(raw) if isinstance(raw, list) and all(type(octet) is int for octet in raw) else None
+    octets = (
+        tuple(raw) if isinstance(raw, list) and all(type(octet) is int and 0 <= octet < 256 for octet in raw) else None
+    )
     return Logprob(token["token"], float(likelihood), octets, read_logprobs(token.get("top_logprobs")))
 
 

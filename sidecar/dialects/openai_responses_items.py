@@ -194,7 +194,7 @@ def logprobs_written(logprobs: Sequence[Logprob], *, top: bool = True) -> list[d
 def _bytes(value: Any) -> tuple[int, ...] | None:
     if not isinstance(value, list) or not value:
         return None
-    return tuple(value) if all(isinstance(each, int) for each in value) else None
+    return tuple(value) if all(type(each) is int and 0 <= each < 256 for each in value) else None
 
 
 def _is_number(value: Any) -> bool:

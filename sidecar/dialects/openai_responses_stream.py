@@ -38,7 +38,7 @@ from sidecar.model.failures import Failure, Kind
 __all__ = ["StreamDecoder"]
 
 _WHOLE = -1  # the part that is a whole item
-_PARTS = frozenset({"output_text", "refusal"})
+_PARTS = ("output_text", "refusal")
 _PARAGRAPH = "\n\n"
 
 
@@ -316,7 +316,7 @@ class StreamDecoder:
     def _implied(self, value: Mapping[str, Any], kind: str) -> _Item | None:
         """The item whose beginning was not told; None when it is done."""
         index, id_ = _index(value, "output_index"), value.get("item_id")
-        if index in self._done or id_ in self._ids:
+        if index in self._done or (isinstance(id_, str) and id_ in self._ids):
             return None
         return self._new(index, {"type": kind, "id": id_} if isinstance(id_, str) else {"type": kind})
 
