@@ -16,6 +16,7 @@ _STATES: Mapping[str, str] = MappingProxyType(
     {"closed": "green", "slow_start": "yellow", "half_open": "yellow", "drain": "yellow", "busy": "yellow"}
 )  # any other keeps requests away
 _HEALTH: Mapping[str, str] = MappingProxyType({"healthy": "green", "unhealthy": "red", "unknown": "dim"})
+_DRAINED = frozenset({"weight 0", "drain"})  # why a target is passed over that is asked when nothing else is left
 _WHY_CHARS = 120
 _WIDE_COLUMNS = 130  # below it, why stands under the target, and the columns that explain no outage are left out
 _FACTS = ("SINCE", "NEXT TRY", "LAST OK", "HEALTH")
@@ -167,11 +168,17 @@ def show_plan(plan: dict[str, Any]) -> None:
     headers = ("", "POOL", "TARGET", "WEIGHT", "SHARE", "NOW", "BREAKER", "FIRST TOKEN IN")
     show(headers, rows, wraps="NOW", right=("WEIGHT", "SHARE", "FIRST TOKEN IN"))
     if all(row["skipped"] for row in plan["targets"]):
-        say(
-            paint(
-                "nothing is available: a request would be answered 503 or 429 at once, or tried as a last resort", "red"
-            )
-        )
+        say(_left(plan["targets"]))
+
+
+def _left(rows: list[dict[str, Any]]) -> str:
+    """What comes of a request when everything is passed over: what only drains is asked all the same."""
+    last = next((row["target"] for row in rows if row["skipped"] in _DRAINED), None)
+    if last is not None:
+        return paint(f"nothing else is left: a request would go to {printable(last)} all the same", "yellow")
+    return paint(
+        "nothing is available: a request would be answered 503 or 429 at once, or tried as a last resort", "red"
+    )
 
 
 def _weight(row: dict[str, Any]) -> str:

@@ -222,10 +222,7 @@ class LLMManager:
         self._check_open()
         providers = self.snapshot.providers
         if provider not in providers:
-            known = ", ".join(sorted(providers))
-            raise ConfigurationError(
-                f'there is no provider "{provider[:80]}"{hint(provider, providers)}; there is {known}'
-            )
+            raise ConfigurationError(f'there is no provider "{provider[:80]}"{hint(provider, providers)}')
         return Passage(self.rooms, providers[provider], asked, self.active)
 
     async def chat(

@@ -15,6 +15,7 @@ import msgspec
 from aiohttp import web
 
 from sidecar.config.derive import balanced, with_chain
+from sidecar.config.problems import hint
 from sidecar.dialects.openai_errors import encode_failure
 from sidecar.manager import LLMManager
 from sidecar.manager.overrides import Override, OverrideKind
@@ -268,8 +269,9 @@ class _Plane:
     async def set_weight(self, request: web.Request) -> web.Response:
         body = msgspec.json.decode(await request.read(), type=_Weight)
         key = request.match_info["target"]
-        if key not in self._manager.snapshot.providers and key not in self._targets():
-            return _error(404, f'no route has a target "{key}"; GET /routes lists them')
+        targets = self._targets()
+        if key not in self._manager.snapshot.providers and key not in targets:
+            return _error(404, f'no route has a target "{key}"{hint(key, targets)}')
         self._manager.set_weight(key, body.weight)
         return _json({"target": key, "weight": body.weight})
 

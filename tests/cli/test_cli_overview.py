@@ -191,6 +191,15 @@ def test_a_plan_shows_the_breaker_until_when_the_weight_and_the_limit(
     assert line == f"1 r[0] p/0 {end}"
 
 
+@pytest.mark.parametrize("drained", ["weight 0", "drain"])
+def test_a_plan_says_that_what_drains_is_asked_when_nothing_else_is_left(
+    drained: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_plan(plan("open: unreachable", drained))
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "nothing else is left: a request would go to p/1 all the same"
+
+
 def test_a_plan_without_anybody_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     show_plan(plan("maint"))
     assert "nothing is available" in capsys.readouterr().out

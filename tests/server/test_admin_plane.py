@@ -121,6 +121,11 @@ async def test_what_is_wrong_is_told_as_json(daemon: RunningDaemon) -> None:
     assert (await daemon.admin("GET", "/status"))[1]["overrides"] == []
 
 
+async def test_a_weight_for_a_target_of_no_route_is_told_what_was_meant(daemon: RunningDaemon) -> None:
+    reply = await _ask(daemon, "PUT", "/targets/a/on/weight", CHANGE, body=b'{"weight": 1}')
+    assert reply.error["message"] == 'no route has a target "a/on"; did you mean "a/one"?'
+
+
 async def test_changes_by_hand_are_in_force_at_once_and_a_chain_ends_with_an_edit(
     daemon: RunningDaemon, fake: FakeProvider
 ) -> None:
