@@ -41,6 +41,7 @@ _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s)?")
 _COUNTED = re.compile(r"[0-9]{1,5}")
 _FORWARDED = ("User-Agent", "Idempotency-Key", "OpenAI-Beta", "Anthropic-Version", "Anthropic-Beta")
+_SWITCHES = frozenset({"on", "off"})
 _NO_LIMITS = ClientLimits()
 _WHOLE_BYTES = 1024 * 1024
 _UNSEEN = Peek({}, "")
@@ -174,7 +175,7 @@ def call_template(surface: Surface, headers: CIMultiDictProxy[str], peer_uid: in
         headers=tuple([(name, value) for name in _FORWARDED if (value := headers.get(name)) and value.isascii()]),
         limits=_limits(headers),
         route=_route(headers),
-        fallback=headers.get("X-Sidecar-Fallback", "on").lower() != "off",
+        fallback=_fallback(headers),
         client_request_id=given if given is not None and _ID.fullmatch(given) else None,
         client_retry_count=int(retries) if retries and _COUNTED.fullmatch(retries) else None,
         peer_uid=peer_uid,
@@ -213,6 +214,17 @@ def _route(headers: CIMultiDictProxy[str]) -> str | None:
         message = "x-sidecar-route is not valid UTF-8"
         raise ValidationError(failure=Failure(Kind.INVALID_REQUEST, message, param="x-sidecar-route")) from None
     return name
+
+
+def _fallback(headers: CIMultiDictProxy[str]) -> bool:
+    text = headers.get("X-Sidecar-Fallback")
+    if text is None:
+        return True
+    switch = text.strip().lower()
+    if switch in _SWITCHES:
+        return switch == "on"
+    message = f"x-sidecar-fallback must be on or off, not {text[:40]!r}"
+    raise ValidationError(failure=Failure(Kind.INVALID_REQUEST, message, param="x-sidecar-fallback"))
 
 
 def _limits(headers: CIMultiDictProxy[str]) -> ClientLimits:

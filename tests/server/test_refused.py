@@ -145,6 +145,13 @@ async def test_a_compressed_body_is_refused_and_never_unpacked(
     assert not fake.calls
 
 
+@pytest.mark.parametrize("value", ["false", "0", "", "offf"])
+async def test_a_word_that_does_not_say_whether_to_fall_back_is_not_guessed_at(house: House, value: str) -> None:
+    reply = await house.once("unix", post(chat_body(), ("X-Sidecar-Fallback", value)))
+    assert (reply.status, reply.error["param"]) == (400, "x-sidecar-fallback")
+    assert reply.error["message"] == f"x-sidecar-fallback must be on or off, not {value!r}"
+
+
 @pytest.mark.parametrize("value", ["0", "-1", "soon", "1e3", "1h", "", "inf", "nan", "10 s", "\uff11\uff10"])
 @pytest.mark.parametrize("name", ["x-sidecar-timeout", "X-Stainless-Read-Timeout"])
 async def test_a_timeout_that_is_none_is_400_and_says_how_to_write_one(house: House, name: str, value: str) -> None:
