@@ -22,6 +22,7 @@ MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a decoder raises over JSON that is none, is not of its type, or is nested beyond reason."""
 
 _T = TypeVar("_T")
+_DEPTH = 8
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
@@ -66,11 +67,11 @@ def objects(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def text(value: Any) -> str:
-    """A text, or that of the parts of a list."""
+def text(value: Any, depth: int = _DEPTH) -> str:
+    """A text, or that of the parts of a list; not of parts within parts without end."""
     if isinstance(value, str):
         return value
-    return "".join(text(part.get("text")) for part in objects(value))
+    return "".join(text(part.get("text"), depth - 1) for part in objects(value)) if depth else ""
 
 
 def thoughts(value: Any) -> str:

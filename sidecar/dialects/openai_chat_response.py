@@ -222,14 +222,16 @@ def read_logprobs(value: Any) -> tuple[Logprob, ...]:
     return tuple(each for token in objects(value) if (each := _logprob(token)))
 
 
-def _logprob(token: Mapping[str, Any]) -> Logprob | None:
+def _logprob(token: Mapping[str, Any], *, top: bool = True) -> Logprob | None:
     likelihood, raw = token.get("logprob"), token.get("bytes")
     if not isinstance(token.get("token"), str) or not isinstance(likelihood, int | float):
         return None
     octets = (
         tuple(raw) if isinstance(raw, list) and all(type(octet) is int and 0 <= octet < 256 for octet in raw) else None
     )
-    return Logprob(token["token"], float(likelihood), octets, read_logprobs(token.get("top_logprobs")))
+    tokens = objects(token.get("top_logprobs")) if top else ()  # an alternative has none of its own
+    others = tuple(each for other in tokens if (each := _logprob(other, top=False)))
+    return Logprob(token["token"], float(likelihood), octets, others)
 
 
 # -- from the hub

@@ -167,11 +167,14 @@ def output_part(block: Text, *, own: bool, logprobs: bool) -> dict[str, Any]:
     return {**part, **given_back(block.extra)} if own else part
 
 
-def logprobs_of(value: Any) -> tuple[Logprob, ...]:
-    """Likelihoods, of those entries that are as they should be."""
+def logprobs_of(value: Any, *, top: bool = True) -> tuple[Logprob, ...]:
+    """Likelihoods, of those entries that are as they should be; those of alternatives have no alternatives."""
     return tuple(
         Logprob(
-            entry["token"], float(entry["logprob"]), _bytes(entry.get("bytes")), logprobs_of(entry.get("top_logprobs"))
+            entry["token"],
+            float(entry["logprob"]),
+            _bytes(entry.get("bytes")),
+            logprobs_of(entry.get("top_logprobs"), top=False) if top else (),
         )
         for entry in objects(value)
         if isinstance(entry.get("token"), str) and _is_number(entry.get("logprob"))

@@ -60,3 +60,25 @@ def test_bytes_of_a_token_that_are_none_are_left_out(name: str, octets: list[int
 def test_a_client_whose_switch_is_of_an_odd_type_is_answered(odd: Any) -> None:
     body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "thinking": {"type": odd}}
     assert openai_chat.decode_request(body, "m", stream=False).messages
+
+
+def nested(inner: Any, levels: int, **around: Any) -> Any:
+    """Parts within the `NAME` of parts, as deep as a decoder of JSON still reads."""
+    [name] = (key for key, value in around.items() if value is None)
+    for _ in range(levels):
+        inner = [{**around, name: inner}]
+    return inner
+
+
+@pytest.mark.parametrize("levels", [100, 450])
+def test_parts_within_parts_without_end_are_read_so_far(levels: int) -> None:
+    likely = nested([], levels, token="a", logprob=-1.0, top_logprobs=None)
+    message = {"role": "assistant", "content": nested("deep", levels, type="text", text=None)}
+    choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": {"content": likely}}
+    response = openai_chat.decode_response({"id": "c", "model": "m", "choices": [choice]})
+    assert not isinstance(response, Failure)
+    part = {"type": "output_text", "text": "a", "annotations": [], "logprobs": likely}
+    item = {"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": [part]}
+    again = openai_responses.decode_response({"id": "r", "model": "m", "status": "completed", "output": [item]})
+    assert not isinstance(again, Failure)
+    assert msgspec.json.encode(openai_chat.encode_response(again, []))
