@@ -40,9 +40,10 @@ class Command(NamedTuple):  # a dataclass would cost a probe 13 ms of imports
 
 
 def _config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config", metavar="PATH", help="a file, or a directory of *.yaml; else $SIDECAR_CONFIG or the usual places"
-    )
+    what = "a file, or a directory of *.yaml; else $SIDECAR_CONFIG or the usual places"
+    parser.set_defaults(config=None)
+    parser.add_argument("--config", metavar="PATH", default=argparse.SUPPRESS, help=what)
+    parser.add_argument("config", metavar="PATH", nargs="?", default=argparse.SUPPRESS, help="the same as --config")
 
 
 def _serve(parser: argparse.ArgumentParser) -> None:

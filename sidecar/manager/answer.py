@@ -390,6 +390,7 @@ class Answer:
             target=command.target.key,
             upstream=exchange.headers,
             losses=exchange.losses,
+            dialect=self._call.dialect,
         )
         if exchange.streaming and self._route is not None and self._route.stream.rescue is Rescue.CONTINUE:
             self._delivered = bytearray(exchange.body)
@@ -449,6 +450,7 @@ class Answer:
             generation=self._rooms.snapshot.generation,
             retry_after_s=failure.retry_after_s,
             no_retry=suppress and bool(self.attempts),
+            dialect=self._call.dialect,
         )
         self._recorder.failed(failure, self.status)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from sidecar.model.hub import Loss
+from sidecar.model.topology import Dialect
 
 __all__ = ["reply_headers"]
 
@@ -28,6 +29,7 @@ def reply_headers(
     retry_after_s: float | None = None,
     no_retry: bool = False,
     losses: Sequence[Loss] = (),
+    dialect: Dialect = Dialect.OPENAI_CHAT,
 ) -> list[tuple[str, str]]:
     """The headers, content type first.
 
@@ -41,9 +43,12 @@ def reply_headers(
         retry_after_s: Seconds; sent rounded up.
         no_retry: Tell SDKs not to multiply our attempts by theirs.
         losses: What the translation to the target that answered could not say.
+        dialect: Of the client: Anthropic's SDK reads the request's id under a name of its own.
     """
     repeated = _repeated if len(attempts) <= _REPEATED_CHARS_MAX else _repeated.__wrapped__
     headers = [*repeated(content_type, generation, target, attempts), ("x-request-id", request_id)]
+    if dialect is Dialect.ANTHROPIC_MESSAGES:
+        headers.append(("request-id", request_id))
     if losses:
         headers.append(("x-sidecar-losses", _lost(losses)))
     for name, value in (upstream or {}).items():

@@ -77,5 +77,6 @@ class Refusals:
             "",
             generation=self._manager.snapshot.generation,
             retry_after_s=failure.retry_after_s,
+            dialect=dialect,
         )
         return status, [*headers, *extra], body

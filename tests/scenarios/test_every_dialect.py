@@ -129,3 +129,14 @@ async def test_when_nobody_answers_the_sdk_is_told_in_its_words(pair: Pair, sdk:
     assert getattr(error, "status_code", getattr(error, "code", None)) == 503
     for fake in (pair.primary, pair.fallback):
         fake.script(goes_on)
+
+
+async def test_anthropics_sdk_knows_the_requests_id(pair: Pair) -> None:
+    said = [{"role": "user", "content": _HELLO}]
+    base = pair.daemon.base_url.removesuffix("/v1")
+    async with anthropic.AsyncAnthropic(base_url=base, api_key="x", max_retries=0) as client:
+        answer = await client.messages.create(model=pair.name, max_tokens=1000, messages=said)
+        assert answer._request_id
+        with pytest.raises(anthropic.NotFoundError) as caught:
+            await client.messages.create(model="no-such/route", max_tokens=1, messages=said)
+        assert caught.value.request_id
