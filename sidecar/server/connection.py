@@ -245,7 +245,7 @@ class Connection(RequestHandler):
             self._pause_transport_reading()
 
     def _process_keepalive(self) -> None:
-        if self.crossing is not None:
+        if self.crossing is not None or self._gathered:
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         super()._process_keepalive()
 

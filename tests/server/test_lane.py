@@ -9,7 +9,7 @@ import pytest
 from sidecar.model.settings import ListenSettings
 from sidecar.server.connection import Connection
 from tests.fake_provider import FakeProvider, ok
-from tests.server.house import House
+from tests.server.house import House, config, open_house
 from tests.server.raw import RawClient, chat_body, head, post
 
 pytestmark = pytest.mark.parametrize("wire", ["direct"], indirect=True)
@@ -80,3 +80,14 @@ async def test_the_same_head_with_a_wrong_length_is_not_taken_for_it(house: Hous
             async with await RawClient.to(house.socket) as other:
                 reply = await other.ask(request.replace(b": " + length + b"\r\n", b": " + wrong + b"\r\n"))
                 assert reply.status in (400, 415, 422), wrong
+
+
+async def test_a_request_that_comes_in_parts_outlives_the_patience_with_silence(fake: FakeProvider, wire: str) -> None:
+    text = config(fake.base_url, wire=wire, limits="{keepalive: 200ms}")
+    async with open_house(text) as house, await RawClient.to(house.socket) as client:
+        assert (await client.ask(head("GET", "/healthz"))).status == 200
+        request = post(chat_body(user="a" * 300))
+        await asyncio.sleep(0.12)
+        await client.send(request[:-100])
+        await asyncio.sleep(0.15)
+        assert (await client.ask(request[-100:])).status == 200
