@@ -53,6 +53,7 @@ _RETURNED = frozenset(
         "retry-after",
     }
 )
+_MAX_ERROR_BYTES = 64 * 1024
 _RETURNED_BEGINNINGS = ("openai-", "anthropic-", "x-goog-upload-", "x-ratelimit-", "retry-after-")
 
 
@@ -130,14 +131,22 @@ class Passing:
         """More of the answer; b"" at its end, a failure when it broke."""
         assert self._reply is not None
         self._due(min(self._timeouts.idle_s, self.began + self._timeouts.total_s - monotonic()))
+        refused = self.status is not None and self.status >= 400
         try:
-            data = await self._guarded(self._reply.read())
+            data = await self._guarded(self._refusal(self._reply) if refused else self._reply.read())
         except TransportError as error:
             return self._broken(error)
         except Expired as expired:
             return self._expired(expired)
         self.bytes_in += len(data)
-        return data
+        return self._account.hide(data) if refused else data
+
+    async def _refusal(self, reply: Reply) -> bytes:
+        """An error's body in one piece: some providers quote the key that they refuse, and reads may tear it."""
+        pieces = bytearray()
+        while len(pieces) < _MAX_ERROR_BYTES and (data := await reply.read()):
+            pieces += data
+        return bytes(pieces)
 
     def request_id(self) -> str | None:
         """The provider's own name of this exchange."""

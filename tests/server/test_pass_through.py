@@ -240,3 +240,15 @@ async def test_an_upload_that_breaks_is_the_clients_error(fake: FakeProvider, wi
         assert (reply.status, reply.error["code"]) == (400, "invalid_request")
         [line] = await house.wait_lines("request")
         assert (line["status"], line["kind"]) == (400, "invalid_request")
+
+
+async def test_a_key_that_the_provider_quotes_does_not_come_through(fake: FakeProvider, wire: str) -> None:
+    key = "sk-a-key-of-ours-0123456789"
+    said = json.dumps({"error": {"message": f"wrong key: {key}"}}).encode()
+    fake.script(raw(b"HTTP/1.1 401 No\r\ncontent-length: %d\r\n\r\n%b" % (len(said), said)))
+    provider = f'{{fake: {{type: openai-compatible, base_url: "{fake.base_url}", api_key: {key}}}}}'
+    async with open_house(config(fake.base_url, wire=wire, providers=provider)) as house:
+        reply = await house.once("unix", post(b"{}", path="/providers/fake/chat/completions"))
+        assert (reply.status, reply.complete) == (401, True)
+        assert b"wrong key: " in reply.body
+        assert key.encode() not in reply.body
