@@ -129,6 +129,10 @@ class Account:
         clean = hidden(text, self._secrets)
         return body if clean is text else clean.encode("utf-8", "surrogateescape")
 
+    def hide_all(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """The headers of an error, in the same way."""
+        return {name: hidden(value, self._secrets) for name, value in headers.items()}
+
     def headers(
         self, client: tuple[tuple[str, str], ...], *, stream: bool, dialect: Dialect = Dialect.OPENAI_CHAT
     ) -> tuple[tuple[str, str], ...]:

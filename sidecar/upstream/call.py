@@ -248,7 +248,8 @@ class Exchange:
         self.head_s = monotonic() - self.began
         self._await_content(self._asked)
         self.status = reply.status
-        self.headers = headers = dict(reply.headers)
+        headers = dict(reply.headers)
+        self.headers = headers if reply.status == 200 else self._account.hide_all(headers)
         self._streams = headers.get("content-type", "").startswith("text/event-stream")
         self.connect_s = reply.connect_s
         self.reused = reply.connect_s is None

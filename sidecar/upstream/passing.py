@@ -122,9 +122,10 @@ class Passing:
             return Failure(Kind.INVALID_REQUEST, str(error))
         self._reply = reply
         self.status, self.connect_s = reply.status, reply.connect_s
-        self.headers = [
-            (name, value) for name, value in reply.headers if name in _RETURNED or name.startswith(_RETURNED_BEGINNINGS)
-        ]
+        returned = {
+            name: value for name, value in reply.headers if name in _RETURNED or name.startswith(_RETURNED_BEGINNINGS)
+        }
+        self.headers = [*(self._account.hide_all(returned) if reply.status >= 400 else returned).items()]
         return None
 
     async def read(self) -> bytes | Failure:
@@ -152,7 +153,7 @@ class Passing:
         """The provider's own name of this exchange."""
         if self._reply is None:
             return None
-        found = dict(self._reply.headers)
+        found = self._account.hide_all(dict(self._reply.headers))
         return found.get("x-request-id") or found.get("request-id")
 
     def stop(self, failure: Failure) -> None:
