@@ -18,7 +18,9 @@ _DAEMONS = 4
 _CLIENTS = 4
 _PAUSE_S = 0.02  # between two requests of a client: the machine is not what is tested
 _IN_FORCE_S = 2.0
-_PATIENCE_S = 15.0  # for a single save, on a machine that is busy with something else for a moment
+_PATIENCE_S = 30.0
+_TICK_S = 0.01
+_STARVED_TOO = 4  # the daemon, the fakes and the clients wait for a core as long as this process does
 
 
 def _config(fakes: tuple[FakeProvider, FakeProvider], first: str, second: str, number: int) -> str:
@@ -54,13 +56,17 @@ async def _traffic(daemon: RunningDaemon) -> AsyncIterator[list[tuple[int, str]]
 
 
 async def _in_force(daemon: RunningDaemon, target: str) -> float:
-    """Seconds until a new request goes there."""
-    began = monotonic()
+    """Seconds until a new request goes there; they are few, but for what a busy machine adds to every time."""
+    began, starved_s = monotonic(), 0.0
     while monotonic() - began < _PATIENCE_S:
         _, headers, _ = await daemon.chat()
         if headers["x-sidecar-target"] == target:
-            return monotonic() - began
-        await asyncio.sleep(0.01)
+            took_s = monotonic() - began
+            assert took_s <= _IN_FORCE_S + _STARVED_TOO * starved_s
+            return took_s
+        asleep_at = monotonic()
+        await asyncio.sleep(_TICK_S)
+        starved_s += max(0.0, monotonic() - asleep_at - 2 * _TICK_S)
     raise AssertionError(f"{target} is not in force after {_PATIENCE_S} s:\n{daemon.stderr[-2000:]}")
 
 
@@ -70,7 +76,7 @@ async def test_a_hundred_saves_in_ten_ways_fail_no_request(tmp_path: Path) -> No
     took = await asyncio.gather(*(_saves(tmp_path / str(number), number) for number in range(_DAEMONS)))
     times_s = [time_s for times_s in took for time_s in times_s]
     assert len(times_s) == _SAVES
-    assert statistics.median(times_s) < _IN_FORCE_S
+    assert statistics.median(times_s) < _IN_FORCE_S / 2
 
 
 async def _saves(tmp_path: Path, offset: int) -> list[float]:
