@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import statistics
-from collections.abc import AsyncIterator
 from pathlib import Path
 from time import monotonic
 
 from tests.daemon import RunningDaemon
 from tests.fake_provider import FakeProvider, ok
 from tests.saves import SAVES
+from tests.traffic import traffic
 
 _SAVES = 100
 _DAEMONS = 4
-_CLIENTS = 4
-_PAUSE_S = 0.02  # between two requests of a client: the machine is not what is tested
 _IN_FORCE_S = 2.0
 _PATIENCE_S = 30.0
 _TICK_S = 0.01
@@ -32,27 +29,6 @@ providers:
 routes:
   default: {{chain: [{first}/m, {second}/m]}}
 """
-
-
-@contextlib.asynccontextmanager
-async def _traffic(daemon: RunningDaemon) -> AsyncIterator[list[tuple[int, str]]]:
-    """Clients that ask one after the other, streaming and not; every answer's status and target."""
-    answers: list[tuple[int, str]] = []
-    over = False
-
-    async def client(number: int) -> None:
-        while not over:
-            status, headers, body = await daemon.chat(stream=bool(number % 2))
-            complete = b"[DONE]" in body if number % 2 else body.endswith(b"}")
-            answers.append((status if complete else -1, headers.get("x-sidecar-target", "")))
-            await asyncio.sleep(_PAUSE_S)
-
-    clients = [asyncio.create_task(client(number)) for number in range(_CLIENTS)]
-    try:
-        yield answers
-    finally:
-        over = True
-        await asyncio.gather(*clients)
 
 
 async def _in_force(daemon: RunningDaemon, target: str) -> float:
@@ -86,7 +62,7 @@ async def _saves(tmp_path: Path, offset: int) -> list[float]:
         a.script(ok("from a"))
         b.script(ok("from b"))
         fakes = a, b
-        async with RunningDaemon(tmp_path, _config(fakes, "a", "b", 0)) as daemon, _traffic(daemon) as answers:
+        async with RunningDaemon(tmp_path, _config(fakes, "a", "b", 0)) as daemon, traffic(daemon) as answers:
             for number in range(1, _SAVES // _DAEMONS + 1):
                 first, second = ("b", "a") if number % 2 else ("a", "b")
                 text = daemon.complete(_config(fakes, first, second, number))
@@ -101,7 +77,7 @@ async def _saves(tmp_path: Path, offset: int) -> list[float]:
 async def test_an_invalid_edit_changes_nothing_and_says_where(tmp_path: Path) -> None:
     async with FakeProvider() as a, FakeProvider() as b:
         good = _config((a, b), "a", "b", 0)
-        async with RunningDaemon(tmp_path, good) as daemon, _traffic(daemon) as answers:
+        async with RunningDaemon(tmp_path, good) as daemon, traffic(daemon) as answers:
             line = await daemon.edit(good.replace("a/m", "opnai/m"), event="config.rejected")
             assert 'unknown target "opnai/m"' in line["problems"][0]
             assert f"{daemon.config_path}:" in line["problems"][0]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
@@ -12,11 +11,10 @@ from tests.daemon import RunningDaemon
 from tests.fake_provider import FakeProvider
 from tests.kubernetes.manifests import config_text
 from tests.saves import configmap_swap
+from tests.traffic import CLIENTS, traffic
 
 CHAIN = "[openai/gpt-5.4, claude/claude-sonnet-4-6]"
-PAUSE_S = 0.02  # between two requests of a client: the machine is not what is tested
 PATIENCE_S = 15.0
-CLIENTS = 3
 
 
 class Volumes:
@@ -42,27 +40,6 @@ def manifest(volumes: Volumes, provider: FakeProvider, run: Path) -> str:
     return text.replace("/etc/sidecar-keys/anthropic", "/etc/sidecar-keys/openai").replace(
         "/etc/sidecar-keys", str(volumes.keys)
     )
-
-
-@contextlib.asynccontextmanager
-async def traffic(daemon: RunningDaemon) -> AsyncIterator[list[tuple[int, str]]]:
-    """Clients that ask one after the other, streaming and not; every answer's status and target."""
-    answers: list[tuple[int, str]] = []
-    over = False
-
-    async def client(number: int) -> None:
-        while not over:
-            status, headers, body = await daemon.chat(stream=bool(number % 2))
-            complete = b"[DONE]" in body if number % 2 else body.endswith(b"}")
-            answers.append((status if complete else -1, headers.get("x-sidecar-target", "")))
-            await asyncio.sleep(PAUSE_S)
-
-    clients = [asyncio.create_task(client(number)) for number in range(CLIENTS)]
-    try:
-        yield answers
-    finally:
-        over = True
-        await asyncio.gather(*clients)
 
 
 async def until(condition: Callable[[], bool], message: str) -> None:

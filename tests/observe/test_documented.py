@@ -1,7 +1,9 @@
 """docs/logs.md tells every key there is, and its examples are lines."""
 
+import ast
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -10,7 +12,9 @@ import pytest
 from sidecar.model.records import AttemptRecord, Outcome, RequestRecord, Selection
 from sidecar.observe.metrics import MetricsCollector
 
-PAGE = (Path(__file__).parents[2] / "docs" / "logs.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "logs.md").read_text()
+SOURCES = ROOT / "sidecar"
 RECORDS = {"attempt": AttemptRecord, "request": RequestRecord}
 
 
@@ -25,6 +29,19 @@ def test_every_key_of_a_record_is_documented_for_its_line(event: str) -> None:
     if event == "attempt":
         fields |= {field.name for field in msgspec.structs.fields(RequestRecord)}
         assert told - {"ts", "level", "event"} <= fields
+
+
+def test_every_event_is_documented() -> None:
+    said = {name for path in SOURCES.rglob("*.py") for name in _events(ast.parse(path.read_text()))}
+    assert {"config.applied", "health.checked", "daemon.started"} <= said
+    assert {name for name in said if f"`{name}`" not in PAGE} == set()
+
+
+def _events(tree: ast.AST) -> Iterator[str]:
+    """The names that the calls of `event(level, name)` give; names that are put together are not found."""
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "event":
+            yield from (arg.value for arg in call.args[1:2] if isinstance(arg, ast.Constant) and "." in arg.value)
 
 
 def test_every_outcome_and_selection_is_named() -> None:
