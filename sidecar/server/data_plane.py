@@ -19,6 +19,7 @@ from sidecar.manager import LLMManager
 from sidecar.manager.passage import Asked
 from sidecar.model.errors import LLMError
 from sidecar.model.failures import Failure
+from sidecar.model.settings import LimitSettings
 from sidecar.server.array_wire import ArrayWire
 from sidecar.server.connection import Connection
 from sidecar.server.guard import Guard, Refusal
@@ -34,6 +35,7 @@ __all__ = ["DataPlane"]
 
 _PASSED = "/providers/"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # TRACE would show our key
+_BROKEN_CHUNKS = refused(400, "the body's chunks are not valid HTTP")
 
 
 class DataPlane:
@@ -82,11 +84,9 @@ class DataPlane:
             message = f"the body is larger than {limits.max_body_bytes} bytes (limits.max_body)"
             return await self._refuse(request, wire, 413, message)
         except TimeoutError:
-            message = f"the body stalled for {limits.body_idle_s:g} s (limits.body_idle)"
-            return await self._refuse(request, wire, 408, message)
+            return await self._refuse(request, wire, 408, _stalled(limits))
         except MalformedBody:
-            failure = refused(400, "the body's chunks are not valid HTTP")
-            return await self._fail(request, wire, failure, close=True)
+            return await self._fail(request, wire, _BROKEN_CHUNKS, close=True)
         except LLMError as error:
             return await self._fail(request, wire, error.failure)
         connection = cast(Connection, request.protocol)
@@ -118,8 +118,10 @@ class DataPlane:
                 peer_uid=_peer_uid(request),
             )
             passage = self._manager.pass_on(unquote(name), asked)
-        except (TimeoutError, MalformedBody):
-            return await self._refuse(request, wire, 400, "the body stalled, or is not valid HTTP")
+        except TimeoutError:
+            return await self._refuse(request, wire, 408, _stalled(limits))
+        except MalformedBody:
+            return await self._fail(request, wire, _BROKEN_CHUNKS, close=True)
         except LLMError as error:
             return await self._fail(request, wire, error.failure, close=not request.content.is_eof())
         return await send(passage, wire)
@@ -202,6 +204,10 @@ async def _json(request: web.BaseRequest, wire: ResponseWire, status: int, value
     request_id, _ = request_id_of(request.headers)
     headers = [("content-type", "application/json"), ("x-request-id", request_id), ("cache-control", "no-store")]
     return await wire.whole(status, headers, msgspec.json.encode(value))
+
+
+def _stalled(limits: LimitSettings) -> str:
+    return f"the body stalled for {limits.body_idle_s:g} s (limits.body_idle)"
 
 
 def _peer_uid(request: web.BaseRequest) -> int | None:

@@ -252,3 +252,21 @@ async def test_a_key_that_the_provider_quotes_does_not_come_through(fake: FakePr
         assert (reply.status, reply.complete) == (401, True)
         assert b"wrong key: " in reply.body
         assert key.encode() not in reply.body
+
+
+async def test_a_small_body_that_stalls_is_told_how_long_it_may(upstream: tuple[Upstream, str], wire: str) -> None:
+    async with open_house(config(upstream[1], wire=wire, limits="{body_idle: 200ms}")) as house:
+        head = "POST /providers/fake/files HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        reply = await house.once("unix", f"{head}Content-Length: 10\r\n\r\n{{".encode())
+        assert reply.status == 408
+        assert "0.2 s (limits.body_idle)" in json.loads(reply.body)["error"]["message"]
+    assert not upstream[0].seen
+
+
+async def test_an_answer_that_is_never_read_is_given_up(upstream: tuple[Upstream, str], wire: str) -> None:
+    async with open_house(config(upstream[1], wire=wire, limits="{body_idle: 200ms}")) as house:
+        async with await RawClient.to(house.socket, limit=1024) as client:
+            await client.send(b"GET /providers/fake/files/1/content HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            (line,) = await house.wait_lines("attempt")
+        assert (line["outcome"], line["kind"]) == ("cancelled", "client_gone")
+        assert not house.manager.active
