@@ -10,14 +10,13 @@ from time import monotonic
 from tests.daemon import RunningDaemon
 from tests.fake_provider import FakeProvider, ok
 from tests.saves import SAVES
+from tests.starvation import starvation
 from tests.traffic import traffic
 
 _SAVES = 100
 _DAEMONS = 4
 _IN_FORCE_S = 2.0
 _PATIENCE_S = 30.0
-_TICK_S = 0.01
-_STARVED_TOO = 4  # the daemon, the fakes and the clients wait for a core as long as this process does
 
 
 def _config(fakes: tuple[FakeProvider, FakeProvider], first: str, second: str, number: int) -> str:
@@ -32,17 +31,16 @@ routes:
 
 
 async def _in_force(daemon: RunningDaemon, target: str) -> float:
-    """Seconds until a new request goes there; they are few, but for what a busy machine adds to every time."""
-    began, starved_s = monotonic(), 0.0
-    while monotonic() - began < _PATIENCE_S:
-        _, headers, _ = await daemon.chat()
-        if headers["x-sidecar-target"] == target:
-            took_s = monotonic() - began
-            assert took_s <= _IN_FORCE_S + _STARVED_TOO * starved_s
-            return took_s
-        asleep_at = monotonic()
-        await asyncio.sleep(_TICK_S)
-        starved_s += max(0.0, monotonic() - asleep_at - 2 * _TICK_S)
+    """Seconds until a new request goes there, which must be few."""
+    began = monotonic()
+    async with starvation() as starved:
+        while monotonic() - began < _PATIENCE_S:
+            _, headers, _ = await daemon.chat()
+            if headers["x-sidecar-target"] == target:
+                took_s = monotonic() - began
+                assert took_s <= _IN_FORCE_S + starved.allowance_s
+                return took_s
+            await asyncio.sleep(0.01)
     raise AssertionError(f"{target} is not in force after {_PATIENCE_S} s:\n{daemon.stderr[-2000:]}")
 
 
