@@ -318,6 +318,7 @@ class Daemon:
             config=snapshot.source,
             routes=len(snapshot.routes),
             providers=len(snapshot.providers),
+            open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             start_s=round(monotonic() - self._began, 3),
         )
         for warning in snapshot.warnings:

@@ -62,7 +62,7 @@ async def test_a_thousand_streams_leave_nothing_behind(tmp_path: Path) -> None:
         fake.script(ok("alpha beta gamma delta", stall_after=1))
         config = f"""
 providers:
-  fake: {{type: openai-compatible, base_url: "{fake.base_url}", api_key: k, max_inflight: 2000}}
+  fake: {{type: openai-compatible, base_url: "{fake.base_url}", api_key: k}}
 routes:
   default: {{chain: [fake/m]}}
 """

@@ -97,7 +97,7 @@ def _provider(name: str, keys: ProviderKeys, known: Known) -> Provider | None:
         framing=preset.framing,
         trust_env=keys.trust_env is True,
         insecure=keys.insecure is True,
-        max_inflight=_first(keys.max_inflight, known.config.max_inflight, 256),
+        max_inflight=_first(keys.max_inflight, known.config.max_inflight, 2048),
         breaker=_breaker(path, keys, known),
         health=_health(path, keys, preset, known),
         options=_options(path, keys, preset, problems),

@@ -66,7 +66,6 @@ http {{
 _SIDECAR = """
 listen: ["127.0.0.1:{port}", "unix:{run}/sidecar.sock"]
 admin: {{listen: "unix:{run}/admin.sock"}}
-max_inflight: 5000
 providers:
   up: {{type: openai-compatible, base_url: "http://127.0.0.1:{up}/v1", api_key: key}}
   down:

@@ -28,7 +28,7 @@ def test_the_reference_config_loads_and_says_the_defaults(snapshot):
     assert (made.settings, made.timeouts, made.attempts) == (Settings(), Timeouts(), AttemptSettings())
     assert made.stream == StreamSettings()
     openai = made.providers["openai"]
-    assert (openai.breaker, openai.health, openai.max_inflight) == (BreakerSettings(), HealthSettings(), 256)
+    assert (openai.breaker, openai.health, openai.max_inflight) == (BreakerSettings(), HealthSettings(), 2048)
 
 
 def test_the_demo_needs_nothing_and_does_what_it_says(snapshot):

@@ -372,6 +372,8 @@ async def test_its_descriptors_may_be_as_many_as_the_system_allows(tmp_path: Pat
     try:
         await daemon._ready()
         assert resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+        (started,) = await daemon.wait_log("daemon.started")
+        assert started["open_files"] == hard
     finally:
         await daemon._clean_up()
 
