@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import zstandard
 from anthropic.types import Message, RawMessageStreamEvent
 from google.genai.types import GenerateContentResponse
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -29,32 +26,13 @@ from sidecar.model.request import Call
 from sidecar.model.topology import Dialect, Operation, Params
 from sidecar.model.ways import CLIENT_DIALECT_OF
 
-__all__ = [
-    "CLIENTS",
-    "RECORDINGS",
-    "Recording",
-    "all_rows",
-    "events_of",
-    "form",
-    "read_by_sdk",
-    "recordings",
-    "rows",
-    "streamed",
-]
+__all__ = ["CLIENTS", "form", "read_by_sdk", "streamed"]
 
-RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "cassettes" / "replies.jsonl.zst"
 CLIENTS: Mapping[str, Operation] = {
     "openai-chat": Operation.CHAT,
     "openai-responses": Operation.RESPONSES,
     "anthropic-messages": Operation.MESSAGES,
     "gemini-generate": Operation.GENERATE,
-}
-_DIALECTS: Mapping[str, str] = {
-    "openai-chat": "openai-chat",
-    "openai-responses": "openai-responses",
-    "anthropic": "anthropic-messages",
-    "gemini": "gemini-generate",
-    "gemini-stream": "gemini-generate",
 }
 _ASKED: Mapping[Operation, Mapping[str, Any]] = {
     Operation.CHAT: {"messages": [{"role": "user", "content": "Hi"}]},
@@ -64,71 +42,24 @@ _ASKED: Mapping[Operation, Mapping[str, Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class Recording:
-    """One good reply of a conversation."""
-
-    id: str
-    dialect: str  # of ours
-    body: bytes
-    streams: bool
-
-
-def all_rows() -> Iterator[dict[str, Any]]:
-    """Every recording, as it was recorded."""
-    with RECORDINGS.open("rb") as file:
-        for line in zstandard.ZstdDecompressor().stream_reader(file).read().splitlines():
-            yield json.loads(line)
-
-
-@cache
-def recordings() -> Sequence[Recording]:
-    """Every reply of status 200 in a dialect that clients speak. An array of Gemini's is told as its stream."""
-    found = []
-    for row in all_rows():
-        dialect, reply = _DIALECTS.get(row["dialect"]), row["res"]
-        if dialect is None or reply["status"] != 200:
-            continue
-        value = reply.get("json")
-        if "text" in reply:
-            found.append(Recording(row["id"], dialect, reply["text"].encode(), streams=True))
-        elif isinstance(value, list):
-            frames = b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in value)
-            found.append(Recording(row["id"], dialect, frames, streams=True))
-        else:
-            found.append(Recording(row["id"], dialect, json.dumps(value).encode(), streams=False))
-    return found
-
-
-def rows(*dialects: str) -> list[dict[str, Any]]:
-    """Every good reply of these dialects of the recordings, as recorded."""
-    return [row for row in all_rows() if row["dialect"] in dialects and row["res"]["status"] == 200]
-
-
-def form(client: str, provider: str, *, stream: bool) -> Form:
-    """How such a client is answered by such a provider."""
+def form(client: str, endpoint: Operation, *, stream: bool) -> Form:
+    """How such a client is answered by a provider that is asked by this endpoint."""
     operation = CLIENTS[client]
     asked = {"model": "m", **_ASKED[operation], **({"stream": True} if stream else {})}
     if stream and operation is Operation.CHAT:
         asked["stream_options"] = {"include_usage": True}
     glance = peek(json.dumps(asked).encode(), operation, model="m", stream=stream)
     call = Call(operation, CLIENT_DIALECT_OF[operation], glance, "r")
-    return form_of(call, CLIENTS[provider], Wire("m"), Params())
+    return form_of(call, endpoint, Wire("m"), Params())
 
 
-def streamed(client: str, provider: str, pieces: Iterable[bytes]) -> bytes | Failure:
+def streamed(client: str, endpoint: Operation, pieces: Iterable[bytes]) -> bytes | Failure:
     """What the client gets of a stream that comes in these pieces; how it broke, if it did."""
-    tap = form(client, provider, stream=True).tap()
+    tap = form(client, endpoint, stream=True).tap()
     passed = [tap.feed(piece) for piece in pieces]
     passed.append(tap.end())
     failure = tap.verdict()
     return failure or b"".join([*passed, tap.closing()])
-
-
-def events_of(stream: bytes) -> list[dict[str, Any]]:
-    """The data of every frame."""
-    lines = (line.removeprefix(b"data:").strip() for line in stream.splitlines() if line.startswith(b"data:"))
-    return [json.loads(line) for line in lines if line and line != b"[DONE]"]
 
 
 _Reader = Callable[[Any], dict[str, Any]]

@@ -214,15 +214,53 @@ def _gemini_tokens(usage: Json) -> tuple[int, int] | None:
     return (into, out) if into or out else None
 
 
+# -- Bedrock's Converse
+
+_CONVERSE = {"end_turn": "end", "stop_sequence": "end", "max_tokens": "length", "tool_use": "tools"}
+_CONVERSE |= {"guardrail_intervened": "refusal", "content_filtered": "refusal"}
+
+
+def converse(body: Json) -> Said:
+    content = body["output"]["message"]["content"]
+    text = "".join(block.get("text", "") for block in content)
+    uses = [block["toolUse"] for block in content if "toolUse" in block]
+    calls = tuple((use["name"], _arguments(use["input"])) for use in uses if use.get("type") != "server_tool_use")
+    usage = body["usage"]
+    tokens = (usage["totalTokens"] - usage["outputTokens"], usage["outputTokens"])
+    return Said(text, calls, _stop(body["stopReason"], _CONVERSE, calls=False), tokens)
+
+
+def converse_stream(events: Sequence[Json]) -> Said:
+    blocks: dict[int, Json] = {}
+    stop, usage = "", {}
+    for event in events:
+        match event["type"]:
+            case "contentBlockStart" if "toolUse" in event["start"]:
+                blocks[event["contentBlockIndex"]] = {"toolUse": {**event["start"]["toolUse"], "input": ""}}
+            case "contentBlockDelta":
+                block, delta = blocks.setdefault(event["contentBlockIndex"], {}), event["delta"]
+                if "toolUse" in delta:
+                    block["toolUse"]["input"] += delta["toolUse"]["input"]
+                block["text"] = block.get("text", "") + delta.get("text", "")
+            case "messageStop":
+                stop = event["stopReason"]
+            case "metadata":
+                usage = event["usage"]
+    content = [block for _, block in sorted(blocks.items())]
+    return converse({"output": {"message": {"content": content}}, "stopReason": stop, "usage": usage})
+
+
 WHOLE: Mapping[str, Callable[[Json], Said]] = {
     "openai-chat": chat,
     "openai-responses": responses,
     "anthropic-messages": messages,
     "gemini-generate": gemini,
+    "bedrock-converse": converse,
 }
 STREAM: Mapping[str, Callable[[Sequence[Json]], Said]] = {
     "openai-chat": chat_stream,
     "openai-responses": responses_stream,
     "anthropic-messages": messages_stream,
     "gemini-generate": gemini_stream,
+    "bedrock-converse": converse_stream,
 }

@@ -29,7 +29,8 @@ from sidecar.model.hub import Wire
 from sidecar.model.request import Call
 from sidecar.model.topology import ModelFacts, Operation, Params, Quirk
 from sidecar.model.ways import CLIENT_DIALECT_OF
-from tests.cassettes.crossing import CLIENTS, RECORDINGS, all_rows
+from tests.cassettes.crossing import CLIENTS
+from tests.cassettes.recorded import RECORDINGS, all_rows
 
 __all__ = ["MISSING", "SPECS", "TARGETS", "Asked", "Verdict", "judged", "judges", "requests"]
 
