@@ -77,7 +77,7 @@ class Answer:
     def __init__(self, rooms: Rooms, call: Call, active: set[Any]) -> None:
         self._rooms = rooms
         self._call = call
-        self._recorder = Recorder(call, rooms.snapshot.generation, rooms.book, rooms.log, rooms.metrics)
+        self._recorder = Recorder(call, rooms.snapshot.generation, rooms.log, rooms.metrics)
         self._engine: Generator[Command, Event, None] | None = None
         self._command: Command | None = None  # to be acted upon by `open`
         self._exchange: PromptExchange | None = None
@@ -346,10 +346,11 @@ class Answer:
         """An attempt has its first content, its whole answer, or a failure: what follows."""
         if failure is not None:
             return self._advance(failure)
-        self._serve(exchange, command)
-        if exchange.streaming:
-            content = Content(monotonic(), exchange.first_token_s or 0.0, exchange.head_s, command.number)
-            return self._send(content)
+        now = monotonic()
+        streaming = exchange.streaming
+        self._serve(exchange, command, now, streaming=streaming)
+        if streaming:
+            return self._send(Content(now, exchange.first_token_s or 0.0, exchange.head_s, command.number))
         return self._advance(None)
 
     async def _race(self, command: Try, hedge_after_s: float) -> Command | None:
@@ -373,9 +374,9 @@ class Answer:
             self._field = None
             race.close(Outcome.CANCELLED, Failure(Kind.CLIENT_GONE, "the client left"))
 
-    def _serve(self, exchange: PromptExchange, command: Try) -> None:
+    def _serve(self, exchange: PromptExchange, command: Try, now: float, *, streaming: bool) -> None:
         """There is something to send: the first time, it makes the response."""
-        self._recorder.serves(exchange, command)
+        self._recorder.serves(exchange, command, now)
         exchange.served = True
         self.body = exchange.body
         if self._continuation is not None:
@@ -387,12 +388,12 @@ class Answer:
             content_type,
             self._recorder.line,
             generation=self._rooms.snapshot.generation,
-            target=command.target.key,
+            target=command.state.key,
             upstream=exchange.headers,
             losses=exchange.losses,
             dialect=self._call.dialect,
         )
-        if exchange.streaming and self._route is not None and self._route.stream.rescue is Rescue.CONTINUE:
+        if streaming and self._route is not None and self._route.stream.rescue is Rescue.CONTINUE:
             self._delivered = bytearray(exchange.body)
 
     def _estimate(self) -> None:
@@ -425,7 +426,7 @@ class Answer:
             self._rooms.pins.note(exchange.id, command.target)
         if failure is not None and failure.kind is Kind.TRUNCATED:
             outcome = Outcome.TRUNCATED
-        self._recorder.attempted(exchange, command, outcome, failure, served=exchange.served)
+        self._recorder.attempted(exchange, command, outcome, failure, now=now)
         return following
 
     def _abort(self, outcome: Outcome, failure: Failure) -> None:
@@ -433,7 +434,7 @@ class Answer:
         exchange, self._exchange = self._exchange, None
         if exchange is not None and self._try is not None:
             exchange.close()
-            self._recorder.attempted(exchange, self._try, outcome, failure, served=exchange.served)
+            self._recorder.attempted(exchange, self._try, outcome, failure, now=monotonic())
 
     def _tell(self, failure: Failure) -> None:
         """No target answered: the error that the client gets."""

@@ -6,6 +6,7 @@ Only hedged requests come here; an ordinary attempt needs no task beside the req
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 
 from sidecar.manager.recorder import Recorder
 from sidecar.model.failures import Failure
@@ -62,4 +63,4 @@ class Field:
         for task, (exchange, command) in runners.items():
             task.cancel()
             exchange.close()
-            self._recorder.attempted(exchange, command, outcome, failure, served=False)
+            self._recorder.attempted(exchange, command, outcome, failure, now=monotonic())

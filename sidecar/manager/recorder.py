@@ -19,7 +19,7 @@ from sidecar.observe.log import DebugLogger
 from sidecar.observe.metrics import MetricsCollector
 from sidecar.observe.prices import cost_usd
 from sidecar.routing.commands import Skipped, Try
-from sidecar.routing.health import BreakerState, HealthBook
+from sidecar.routing.health import BreakerState
 from sidecar.upstream.call import Exchange
 
 __all__ = ["Recorder"]
@@ -36,11 +36,11 @@ class _Tried:
 
     __slots__ = ("command", "duration_s", "failure", "status")
 
-    def __init__(self, exchange: Exchange, command: Try, failure: Failure | None) -> None:
+    def __init__(self, exchange: Exchange, command: Try, failure: Failure | None, now: float) -> None:
         self.command = command
         self.failure = failure
         self.status = exchange.status
-        self.duration_s = monotonic() - exchange.began
+        self.duration_s = now - exchange.began
 
     def shown(self) -> dict[str, Any]:
         target, failure = self.command.target, self.failure
@@ -55,9 +55,9 @@ class _Tried:
 
     def short(self) -> str:
         """`openai/gpt-5.4=429`: its status, or the kind of its failure where no status tells it."""
-        failure, status, target = self.failure, self.status, self.command.target
+        failure, status = self.failure, self.status
         result = failure.kind.value if failure is not None and (status is None or status == 200) else status
-        return f"{target.provider.name}/{target.model}".replace(",", "?") + f"={result}"
+        return f"{self.command.state.key.replace(',', '?')}={result}"
 
 
 class Recorder:
@@ -66,18 +66,14 @@ class Recorder:
     Args:
         call: What is asked.
         generation: Of the snapshot that serves it.
-        book: Tells what became of a target's breaker.
         log: Takes the lines.
         metrics: Takes the counts.
     """
 
-    __slots__ = ("_backoff_s", "_began", "_book", "_call", "_log", "_metrics", "_tried", "_waited_s", "request")
+    __slots__ = ("_backoff_s", "_began", "_call", "_log", "_metrics", "_tried", "_waited_s", "request")
 
-    def __init__(
-        self, call: Call, generation: int, book: HealthBook, log: DebugLogger, metrics: MetricsCollector
-    ) -> None:
+    def __init__(self, call: Call, generation: int, log: DebugLogger, metrics: MetricsCollector) -> None:
         self._call = call
-        self._book = book
         self._log = log
         self._metrics = metrics
         self._began = monotonic()
@@ -117,14 +113,14 @@ class Recorder:
         self._waited_s += seconds
         self._backoff_s += seconds
 
-    def serves(self, exchange: Exchange, command: Try) -> None:
+    def serves(self, exchange: Exchange, command: Try, now: float) -> None:
         """An attempt has something to send to the client."""
-        self._tried.append(_Tried(exchange, command, None))
+        self._tried.append(_Tried(exchange, command, None, now))
         request = self.request
-        request.target = command.target.key
+        request.target = command.state.key
         if not request.committed:
             request.outcome, request.status, request.committed = "ok", 200, True
-            request.first_token_s = _micros(monotonic() - self._began)
+            request.first_token_s = int((now - self._began) * 1e6 + 0.5) / 1e6
 
     def estimated(self) -> None:
         """No target was asked, for none could say; the client got an estimate."""
@@ -154,23 +150,23 @@ class Recorder:
             self._metrics.attempt(record)
 
     def attempted(
-        self, exchange: Exchange, command: Try, outcome: Outcome, failure: Failure | None, *, served: bool
+        self, exchange: Exchange, command: Try, outcome: Outcome, failure: Failure | None, *, now: float
     ) -> None:
         """An attempt is over.
 
         Args:
-            exchange: What was done.
+            exchange: What was done; `served` if something of it was sent to the client.
             command: What was asked for.
             outcome: What it came to.
             failure: Why it is no answer.
-            served: Something of it was sent to the client.
+            now: On the clock of its beginning.
         """
         if failure is not None and outcome is not Outcome.CANCELLED:
-            if served:  # it was told as an answer, and broke
+            if exchange.served:  # it was told as an answer, and broke
                 self._tried.pop()
-            self._tried.append(_Tried(exchange, command, failure))
+            self._tried.append(_Tried(exchange, command, failure, now))
         self._waited_s += exchange.waited_s
-        record = self._attempt(exchange, command, _TEXTS[outcome], failure, served)
+        record = self._attempt(exchange, command, _TEXTS[outcome], failure, now - exchange.began)
         self._sum_up(record)
         self._log.attempt(record)
         self._metrics.attempt(record)
@@ -195,20 +191,21 @@ class Recorder:
             request.outcome, request.kind, request.status = "cancelled", "client_gone", 499
         request.bytes_out = bytes_out
         duration_s = monotonic() - self._began
-        request.duration_s = _micros(duration_s)
+        overhead_s = duration_s - self._waited_s
+        request.duration_s = int(duration_s * 1e6 + 0.5) / 1e6
         if self._backoff_s:
             request.backoff_s = _micros(self._backoff_s)
-        request.overhead_s = _micros(max(0.0, duration_s - self._waited_s))
+        request.overhead_s = int(overhead_s * 1e6 + 0.5) / 1e6 if overhead_s > 0 else 0.0
         self._log.request(request)
         self._metrics.request(request)
 
     def _attempt(
-        self, exchange: Exchange, command: Try, outcome: str, failure: Failure | None, served: bool
+        self, exchange: Exchange, command: Try, outcome: str, failure: Failure | None, duration_s: float
     ) -> AttemptRecord:
-        request, target = self.request, command.target
-        usage = exchange.usage or _NO_USAGE
-        duration_s, first_token_s = monotonic() - exchange.began, exchange.first_token_s
-        overhead_s = max(0.0, duration_s - exchange.waited_s)
+        request, target, state = self.request, command.target, command.state
+        usage, headers, losses = exchange.usage or _NO_USAGE, exchange.headers, exchange.losses
+        connect_s, first_token_s = exchange.connect_s, exchange.first_token_s
+        overhead_s = duration_s - exchange.waited_s
         # In the order of the record's fields, in which naming them costs next to nothing.
         return AttemptRecord(
             request_id=request.request_id,
@@ -216,7 +213,7 @@ class Recorder:
             route=request.route,
             generation=request.generation,
             attempt=command.number,
-            target=request.target if served else target.key,
+            target=state.key,
             provider=target.provider.name,
             operation=request.operation,
             model_requested=request.model_requested,
@@ -227,20 +224,20 @@ class Recorder:
             mode="translate" if exchange.translates else "relay",
             stream=request.stream,
             selection=_TEXTS[command.selection],
-            breaker_before=_TEXTS.get(command.breaker, command.breaker),
-            breaker_after=_TEXTS[self._book.state(target, monotonic()).breaker.state],
+            breaker_before=_TEXTS[command.breaker],
+            breaker_after=_TEXTS[state.breaker.state],
             outcome=outcome,
             kind=None if failure is None else _TEXTS[failure.kind],
             error=None if failure is None else failure.message,
             status=exchange.status,
-            upstream_request_id=exchange.headers.get("x-request-id") or exchange.headers.get("request-id"),
+            upstream_request_id=headers.get("x-request-id") or headers.get("request-id"),
             retry_after_s=None if failure is None else failure.retry_after_s,
             backoff_s=None if command.backoff_s is None else _micros(command.backoff_s),
-            connect_s=None if exchange.connect_s is None else _micros(exchange.connect_s),
+            connect_s=None if connect_s is None else _micros(connect_s),
             reused=exchange.reused,
             first_token_s=None if first_token_s is None else int(first_token_s * 1e6 + 0.5) / 1e6,
             duration_s=int(duration_s * 1e6 + 0.5) / 1e6,
-            overhead_s=int(overhead_s * 1e6 + 0.5) / 1e6,
+            overhead_s=int(overhead_s * 1e6 + 0.5) / 1e6 if overhead_s > 0 else 0.0,
             bytes_in=request.bytes_in,
             bytes_out=exchange.bytes_out,
             input_tokens=usage.input_tokens,
@@ -250,9 +247,9 @@ class Recorder:
             reasoning_tokens=usage.reasoning_tokens,
             cost_usd=None if usage is _NO_USAGE else cost_usd(target.provider.facts(target.model), usage),
             finish_reason=exchange.finish_reason,
-            committed=served,
+            committed=exchange.served,
             malformed_events=exchange.malformed_events or None,
-            losses=[*map(str, exchange.losses)] if exchange.losses else None,
+            losses=[*map(str, losses)] if losses else None,
         )
 
     def _sum_up(self, attempt: AttemptRecord) -> None:

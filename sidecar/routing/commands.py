@@ -26,6 +26,7 @@ import msgspec
 from sidecar.model.failures import Failure
 from sidecar.model.records import Selection
 from sidecar.model.topology import Target
+from sidecar.routing.state import TargetState
 
 __all__ = [
     "Answer",
@@ -71,6 +72,7 @@ class Try(msgspec.Struct, frozen=True):
     """Ask this target now."""
 
     target: Target
+    state: TargetState  # of the target, as it is at any time
     selection: Selection
     number: int  # 1, 2, ... within the request
     limits: Limits

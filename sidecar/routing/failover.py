@@ -201,7 +201,7 @@ class _Run:
         selection = choice.selection if self.broken is None else _RESCUE
         skipped = plan.take_skipped()
         hedge_after_s = None if self._route.stream.hedge is None else self._hedge_after(choice)
-        return Try(choice.target, selection, self._number, limits, before, backoff_s, skipped, hedge_after_s)
+        return Try(choice.target, state, selection, self._number, limits, before, backoff_s, skipped, hedge_after_s)
 
     def _hedge_after(self, choice: Choice) -> float | None:
         """When a second target may be asked.

@@ -13,14 +13,15 @@ from urllib.parse import quote
 
 import msgspec
 
-from sidecar.model.hub import How, Loss
+from sidecar.model.hub import How, Loss, Wire
 from sidecar.model.secret import Secret, hidden, spellings
 from sidecar.model.topology import AuthScheme, Dialect, Operation, Params, Provider
+from sidecar.model.ways import DIALECT_OF, endpoint
 from sidecar.upstream.transport import Prompt, Transport
 
-__all__ = ["Account"]
+__all__ = ["Account", "Way"]
 
-_HEADERS_MAX = 64
+_WAYS_MAX = 256  # a client can make up models and headers
 _KEY_HEADER: Mapping[AuthScheme, tuple[str, str]] = MappingProxyType(
     {
         AuthScheme.BEARER: ("Authorization", "Bearer "),
@@ -47,6 +48,18 @@ _ALWAYS: Mapping[Dialect, tuple[tuple[str, str], ...]] = MappingProxyType(
 )
 
 
+class Way(msgspec.Struct, frozen=True):
+    """How a provider is asked one kind of question about one model: what is the same in every such request."""
+
+    endpoint: Operation | None  # None: the provider cannot be asked this
+    dialect: Dialect  # of the endpoint, or of the client's where there is none
+    path: str | None  # None: the provider does not offer it
+    headers: tuple[tuple[str, str], ...]
+    wire: Wire
+    params: Params  # what is done to the top level of a body
+    losses: Sequence[Loss]  # what of the client's headers cannot be said
+
+
 class Account:
     """One provider of one snapshot.
 
@@ -57,12 +70,12 @@ class Account:
     """
 
     __slots__ = (
-        "_headers",
         "_paths",
         "_secrets",
         "_static",
         "_static_names",
         "_streamed",
+        "_ways",
         "prefix",
         "prompt",
         "provider",
@@ -87,7 +100,34 @@ class Account:
         self._secrets = spellings({secret.reveal() for secret in secrets if isinstance(secret, Secret)})
         self._static = tuple(static)
         self._static_names = frozenset(name.lower() for name, _ in static)
-        self._headers: dict[tuple[tuple[tuple[str, str], ...], bool, Dialect], tuple[tuple[str, str], ...]] = {}
+        self._ways: dict[tuple[Operation, str, tuple[tuple[str, str], ...], bool], Way] = {}
+
+    def way(self, operation: Operation, model: str, client: tuple[tuple[str, str], ...], *, stream: bool) -> Way:
+        """How this is asked here; made once for clients that ask alike.
+
+        Args:
+            operation: The client's.
+            model: The upstream's own name of it.
+            client: Those of the client's headers that may go upstream.
+            stream: The answer shall be one.
+        """
+        key = (operation, model, client, stream)
+        way = self._ways.get(key)
+        if way is None:
+            if len(self._ways) >= _WAYS_MAX:
+                self._ways.clear()
+            way = self._ways[key] = self._way(*key)
+        return way
+
+    def _way(self, operation: Operation, model: str, client: tuple[tuple[str, str], ...], stream: bool) -> Way:
+        provider = self.provider
+        asked = endpoint(provider, operation, model)
+        dialect = DIALECT_OF[asked or operation]
+        path = None if asked is None else self.path(asked, model, stream=stream)
+        headers = self.headers(client, stream=stream, dialect=dialect)
+        params, losses = self.params(asked or operation, client)
+        wire = Wire(model, provider.facts(model), provider.quirks)
+        return Way(asked, dialect, path, headers, wire, params, losses)
 
     def path(self, operation: Operation, model: str = "", *, stream: bool = False) -> str | None:
         """The absolute path of an operation; None when the provider does not offer it.
@@ -136,23 +176,13 @@ class Account:
     def headers(
         self, client: tuple[tuple[str, str], ...], *, stream: bool, dialect: Dialect = Dialect.OPENAI_CHAT
     ) -> tuple[tuple[str, str], ...]:
-        """The headers of one request; made once for clients that send the same.
+        """The headers of one request.
 
         Args:
             client: Those of the client's that may go upstream; the provider's own of a name win.
             stream: A stream must come as it is written: compressed, it would come in blocks.
             dialect: That the body is written in; a header of another one would mean nothing there.
         """
-        key = (client, stream, dialect)
-        headers = self._headers.get(key)
-        if headers is None:
-            headers = tuple(self._made(client, stream=stream, dialect=dialect))
-            if len(self._headers) >= _HEADERS_MAX:
-                self._headers.clear()
-            self._headers[key] = headers
-        return headers
-
-    def _made(self, client: Sequence[tuple[str, str]], *, stream: bool, dialect: Dialect) -> list[tuple[str, str]]:
         headers = [*self._static]
         accept = "text/event-stream" if stream else "application/json"
         headers += [("Accept", accept), ("Accept-Encoding", "identity")]
@@ -161,7 +191,7 @@ class Account:
             if key not in self._static_names and _DIALECTS.get(key, dialect) is dialect:
                 headers.append((name, value))
         headers += [pair for pair in _ALWAYS.get(dialect, ()) if pair[0] not in {name.lower() for name, _ in headers}]
-        return headers
+        return tuple(headers)
 
     def bare(self, client: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         """The headers of a request that is passed on as it is: what its body is, the client says.

@@ -23,12 +23,11 @@ from sidecar.dialects.rescue import Continuation
 from sidecar.dialects.table import provider_codec
 from sidecar.model.errors import ValidationError
 from sidecar.model.failures import Failure, Kind
-from sidecar.model.hub import How, Loss, Wire
+from sidecar.model.hub import How, Loss
 from sidecar.model.records import Usage
 from sidecar.model.request import Call
 from sidecar.model.settings import OnLoss, StreamMode, StreamSettings
 from sidecar.model.topology import Dialect, Operation
-from sidecar.model.ways import DIALECT_OF, endpoint
 from sidecar.routing.commands import Limits
 from sidecar.upstream.account import Account
 from sidecar.upstream.transport import Breach, Launched, PromptReply, Reply, TransportError, UpstreamRequest
@@ -70,11 +69,11 @@ class Exchange:
     # One name a line would fill a screen.
     # fmt: off
     __slots__ = (
-        "_account", "_asked", "_call", "_ended", "_endpoint", "_form", "_late", "_launched", "_limits", "_listener",
-        "_model", "_on_loss", "_own_watchdog", "_prompt_reply", "_reading", "_reply", "_request", "_rescue",
-        "_stopped", "_stream", "_streams", "_tap", "began", "body", "bytes_out", "connect_s", "due", "ending",
-        "failure", "finish_reason", "first_token_s", "head_s", "headers", "id", "model_served", "reused", "served",
-        "status", "usage", "waited_s",
+        "_account", "_asked", "_call", "_ended", "_form", "_late", "_launched", "_limits", "_listener", "_model",
+        "_on_loss", "_own_watchdog", "_prompt_reply", "_reading", "_reply", "_request", "_rescue", "_stopped",
+        "_stream", "_streams", "_tap", "_way", "began", "body", "bytes_out", "connect_s", "dialect", "due", "ending",
+        "failure", "finish_reason", "first_token_s", "head_s", "headers", "id", "losses", "model_served", "reused",
+        "served", "status", "translates", "usage", "waited_s",
     )
     # fmt: on
 
@@ -112,7 +111,11 @@ class Exchange:
         self._stopped: Failure | None = None
         # What is to be gone on from is a conversation, whatever it was before.
         rescues = rescue is not None and call.operation is Operation.COMPLETIONS
-        self._endpoint = endpoint(account.provider, Operation.CHAT if rescues else call.operation, model)
+        operation = Operation.CHAT if rescues else call.operation
+        self._way = way = account.way(operation, model, call.headers, stream=call.peek.stream)
+        self.dialect: Dialect = way.dialect  # that the provider is asked in
+        self.translates = False  # the provider is asked in another form than the client asked in
+        self.losses: Sequence[Loss] = ()  # what did not survive its translation
         self.began = monotonic()
         self.waited_s = 0.0  # of its duration: waiting for the provider
         self._streams = False  # the answer comes as events
@@ -131,21 +134,6 @@ class Exchange:
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.id: str | None = None  # of the answer, where its dialect refers to answers by it
-
-    @property
-    def translates(self) -> bool:
-        """Whether the provider is asked in another form than the client asked in."""
-        return self._form is not None and self._form.translates
-
-    @property
-    def dialect(self) -> Dialect:
-        """That the provider is asked in."""
-        return self._call.dialect if self._endpoint is None else DIALECT_OF[self._endpoint]
-
-    @property
-    def losses(self) -> Sequence[Loss]:
-        """What did not survive its translation."""
-        return self._form.losses if self._form is not None else ()
 
     @property
     def streaming(self) -> bool:
@@ -246,7 +234,8 @@ class Exchange:
         """The head has come."""
         self._reply = reply
         self.head_s = monotonic() - self.began
-        self._await_content(self._asked)
+        if self._limits.head_s is not None:
+            self._await_content(self._asked)
         self.status = reply.status
         headers = dict(reply.headers)
         self.headers = headers if reply.status == 200 else self._account.hide_all(headers)
@@ -260,15 +249,15 @@ class Exchange:
         Raises:
             ValidationError: When the client's cannot be understood.
         """
-        call, account = self._call, self._account
-        path = None if self._endpoint is None else account.path(self._endpoint, self._model, stream=call.peek.stream)
-        if self._endpoint is None or path is None:
-            offers = f"{account.provider.name} does not offer {call.operation.value}"
+        way, account = self._way, self._account
+        if way.endpoint is None or way.path is None:
+            offers = f"{account.provider.name} does not offer {self._call.operation.value}"
             return Failure(Kind.MODEL_UNAVAILABLE, offers)
         try:
-            form = self._form = self._formed(self._endpoint)
+            form = self._form = self._formed(way.endpoint)
         except Untranslatable as error:
             return Failure(Kind.LOSSY, f"{account.provider.name} cannot be asked this: {error}")
+        self.translates, self.losses = form.translates, form.losses
         if (
             form.losses
             and self._on_loss is OnLoss.REJECT
@@ -276,9 +265,8 @@ class Exchange:
         ):
             told = "; ".join(map(str, lost))
             return Failure(Kind.LOSSY, f"on_loss: reject, and {account.provider.name} would not be told all: {told}")
-        headers = account.headers(call.headers, stream=call.peek.stream, dialect=self.dialect)
-        self._request = UpstreamRequest("POST", path, headers, form.body)
-        return self._request
+        self._request = request = UpstreamRequest("POST", way.path, way.headers, form.body)
+        return request
 
     def _await_head(self, asked: float) -> None:
         """The deadline of the head, which is that of the content where it has none of its own."""
@@ -294,15 +282,14 @@ class Exchange:
         self._due(asked + patience_s, Kind.CLIENT_DEADLINE if limits.read_is_clients else Kind.FIRST_TOKEN_TIMEOUT)
 
     def _formed(self, operation: Operation) -> Form:
-        provider = self._account.provider
-        wire = Wire(self._model, provider.facts(self._model), provider.quirks)
-        params, losses = self._account.params(operation, self._call.headers)
+        way = self._way
         if self._rescue is not None:
-            target = f"{provider.name}/{self._model}"
-            form: Form = self._rescue.form(self._call, operation, wire, params, target)
+            target = f"{self._account.provider.name}/{self._model}"
+            form: Form = self._rescue.form(self._call, operation, way.wire, way.params, target)
         else:
-            form = form_of(self._call, operation, wire, params)
-        form.losses += losses
+            form = form_of(self._call, operation, way.wire, way.params)
+        if way.losses:
+            form.losses += way.losses
         return form
 
     async def _error(self) -> Failure:

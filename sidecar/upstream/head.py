@@ -51,21 +51,20 @@ class Heads:
 
     def __init__(self, host_line: str) -> None:
         self._host_line = host_line
-        self._starts: dict[tuple[str, str, tuple[tuple[str, str], ...]], bytes] = {}
+        # By the identity of their headers, which are kept with them: to hash a dozen pairs would cost more.
+        self._starts: dict[int, tuple[object, str, str, bytes]] = {}
 
     def encode(self, request: UpstreamRequest) -> bytes:
         """As `encode_head`."""
-        headers = request.headers
-        if type(headers) is not tuple:
-            return encode_head(request, self._host_line)
-        key = (request.method, request.path, headers)
-        start = self._starts.get(key)
-        if start is None:
-            start = _start(request, self._host_line)
+        headers, method, path = request.headers, request.method, request.path
+        kept = self._starts.get(id(headers))
+        if kept is not None and kept[0] is headers and kept[1] == path and kept[2] == method:
+            return kept[3] + _framing(request)
+        start = _start(request, self._host_line)
+        if type(headers) is tuple and len(start) <= _START_BYTES_MAX:
             if len(self._starts) >= _STARTS_MAX:
                 self._starts.clear()
-            if len(start) <= _START_BYTES_MAX:
-                self._starts[key] = start
+            self._starts[id(headers)] = (headers, path, method, start)
         return start + _framing(request)
 
 
