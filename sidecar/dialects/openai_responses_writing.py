@@ -42,7 +42,7 @@ from sidecar.model.blocks import (
     ToolUse,
 )
 from sidecar.model.hub import HubRequest, Loss, Wire
-from sidecar.model.topology import Operation
+from sidecar.model.topology import Dialect, Operation
 
 __all__ = ["UNSAID", "encode_request"]
 
@@ -65,6 +65,7 @@ _MIN_OUTPUT_TOKENS = 16
 _MAX_CALL_ID_CHARS = 64
 _FILE_NAMES: Mapping[str, str] = MappingProxyType({"application/pdf": "file.pdf", "text/plain": "file.txt"})
 _SCHEMES = ("http://", "https://")
+_OUR_FILES = frozenset({DIALECT, Dialect.OPENAI_CHAT})  # whose file ids are the same store's
 
 
 def encode_request(request: HubRequest, wire: Wire, losses: list[Loss]) -> dict[str, Any]:
@@ -128,7 +129,7 @@ def _conversation(request: HubRequest, losses: list[Loss]) -> dict[str, Any]:
         if own and f"{NOTE}instructions" in message.extra and isinstance(message.blocks[0], Text):
             said["instructions"] = message.blocks[0].text
         else:
-            items += _Turn(message, f"messages[{place}]", losses, own=own).items()
+            items += _Turn(message, f"messages[{place}]", losses, request.dialect).items()
     if request.messages and not items and not said:
         raise Untranslatable(f"nothing is left of the conversation that {DIALECT.value} could say")
     text = items[0]["content"] if own and f"{NOTE}input" in request.extra and len(items) == 1 else None
@@ -143,14 +144,15 @@ class _Turn:
         message: The turn.
         path: Its own.
         losses: What it loses.
-        own: What `extra` holds is of this dialect.
+        dialect: That it was said in.
     """
 
-    def __init__(self, message: Message, path: str, losses: list[Loss], *, own: bool) -> None:
+    def __init__(self, message: Message, path: str, losses: list[Loss], dialect: Dialect) -> None:
         self._message = message
         self._path = path
         self._losses = losses
-        self._own = own
+        self._own = dialect is DIALECT
+        self._keeps_files = dialect in _OUR_FILES
         self._extra = message.extra
 
     def items(self) -> Iterator[dict[str, Any]]:
@@ -263,11 +265,11 @@ class _Turn:
 
     def _media_part(self, block: Media, path: str, *, spoken: bool) -> Iterator[dict[str, Any]]:
         reason = _refused(block, own=self._own, spoken=spoken)
+        if block.file_id is not None and not self._keeps_files:
+            reason = f"the file {block.file_id} is in another provider's store"
         if reason:
             dropped(self._losses, path, reason)
             return
-        if block.file_id is not None and not self._own:
-            raise Untranslatable(f"{path}: the file {block.file_id} is in another provider's store")
         part = _MEDIA[block.kind](self, block, path)
         if self._own:
             part |= given_back(block.extra)

@@ -440,13 +440,23 @@ def test_what_has_no_field_is_a_loss_at_its_place() -> None:
     ("messages", "fields"),
     [
         ((user(Text("Hi")),), {"choices": 2}),
-        ((user(Media(MediaKind.DOCUMENT, file_id="file-1")),), {}),
+        ((user(Media(MediaKind.DOCUMENT, file_id="file_1")),), {"dialect": ANTHROPIC}),
         ((user(Opaque(ANTHROPIC, {"type": "x"})),), {}),
     ],
 )
 def test_what_cannot_be_asked_at_all_is_refused(messages: tuple[Message, ...], fields: dict[str, Any]) -> None:
     with pytest.raises(Untranslatable):
         written(*messages, **fields)
+
+
+def test_a_file_is_known_by_its_id_in_its_own_store_alone() -> None:
+    asked = (user(Text("Read."), Media(MediaKind.DOCUMENT, file_id="file-1")),)
+    body, losses = written(*asked, dialect=Dialect.OPENAI_CHAT)
+    assert body["input"][0]["content"][1] == {"type": "input_file", "file_id": "file-1"}
+    assert losses == []
+    body, losses = written(*asked, dialect=ANTHROPIC)
+    assert body["input"][0]["content"] == "Read."
+    assert [(loss.path, loss.how) for loss in losses] == [("messages[0].content[1]", How.DROPPED)]
 
 
 def test_ids_that_are_too_long_are_shortened_alike() -> None:

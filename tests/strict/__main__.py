@@ -12,7 +12,11 @@ from tests.strict.judging import MISSING, judged, requests
 def main() -> None:
     if MISSING:
         sys.exit(MISSING)
-    verdicts = asyncio.run(judged(requests()))
+    asked = requests()
+    for each in asked:
+        if each.bound is not None:
+            print(f"{each.id} {each.dialect} is never translated: {each.bound}")
+    verdicts = asyncio.run(judged(asked))
     count = Counter((each.dialect, each.target) for each in verdicts)
     good = Counter((each.dialect, each.target) for each in verdicts if each.wrong is None)
     for each in verdicts:

@@ -24,13 +24,14 @@ import aiohttp
 from sidecar.dialects.body import peek
 from sidecar.dialects.dialect import Untranslatable
 from sidecar.dialects.forms import form_of
+from sidecar.dialects.openai_responses_pins import pinned
 from sidecar.model.errors import ValidationError
 from sidecar.model.hub import Wire
 from sidecar.model.request import Call
 from sidecar.model.topology import ModelFacts, Operation, Params, Quirk
 from sidecar.model.ways import CLIENT_DIALECT_OF
 from tests.cassettes.crossing import CLIENTS
-from tests.cassettes.recorded import RECORDINGS, all_rows
+from tests.cassettes.recorded import RECORDINGS, all_rows, replies
 
 __all__ = ["MISSING", "SPECS", "TARGETS", "Asked", "Verdict", "judged", "judges", "requests"]
 
@@ -60,6 +61,7 @@ _HEADERS = {
     "anthropic-version": "2023-06-01",
     "content-type": "application/json",
 }
+_REDACTED = re.compile(r"(?<=\")([\w+/-]{99,})sk-redacted=*(?=\")")
 _SPOKEN = {
     "openai-chat": "openai-chat",
     "openai-responses": "openai-responses",
@@ -96,6 +98,7 @@ class Asked:
     body: Mapping[str, Any]
     model: str
     stream: bool
+    bound: str | None  # what of it only its own provider can answer: such a request is never translated
 
 
 @dataclass(frozen=True)
@@ -110,16 +113,23 @@ class Verdict:
 
 def requests() -> Sequence[Asked]:
     """Every recorded request of a conversation that its vendor took."""
+    talks = {recording.id.partition("#")[0] for recording in replies() if recording.talks}
     found = []
     for row in all_rows():
         dialect, body = _SPOKEN.get(row["dialect"]), row["req"].get("json")
-        if dialect is None or not isinstance(body, dict) or not body or row["res"]["status"] != 200:
+        if dialect is None or not isinstance(body, dict) or not body or row["id"] not in talks:
             continue
         named = re.search(r"models/([^:/?]+):", row["url"])
         model = named[1] if named else str(body.get("model") or "m")
         stream = bool(body.get("stream")) or "streamGenerateContent" in row["url"]
-        found.append(Asked(row["id"], dialect, body, model, stream))
+        bound = pinned(body) if dialect == "openai-responses" else None
+        found.append(Asked(row["id"], dialect, _mended(body), model, stream, bound))
     return found
+
+
+def _mended(body: Mapping[str, Any]) -> Any:
+    """The body before its recorder took three letters within base64 for the start of a key: it ends before them."""
+    return json.loads(_REDACTED.sub(lambda cut: cut[1][: len(cut[1]) // 4 * 4], json.dumps(body)))
 
 
 def told(asked: Asked, target: str) -> bytes | str:
@@ -175,7 +185,7 @@ async def _listening(port: int) -> None:
 
 
 async def judged(some: Iterable[Asked]) -> Sequence[Verdict]:
-    """What the documents say of these requests in every dialect but their own."""
+    """What the documents say of these requests in every dialect but their own; nothing of those that are bound."""
     async with judges() as urls, aiohttp.ClientSession(headers=_HEADERS) as session:
         gate = asyncio.Semaphore(_AT_ONCE)
 
@@ -187,7 +197,8 @@ async def judged(some: Iterable[Asked]) -> Sequence[Verdict]:
                 text = await answer.text()
                 return Verdict(asked.id, asked.dialect, target, None if answer.status < 300 else _reason(text))
 
-        pairs = [(asked, target) for asked in some for target in _PLACES if target != asked.dialect]
+        free = [asked for asked in some if asked.bound is None]
+        pairs = [(asked, target) for asked in free for target in _PLACES if target != asked.dialect]
         return await asyncio.gather(*(one(asked, target) for asked, target in pairs))
 
 
