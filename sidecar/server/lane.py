@@ -151,17 +151,15 @@ class Lane:
             return None
 
 
-class Crossing:
+class Crossing(Sending):
     """One request on the short way, until it is answered or a task goes on with it."""
 
-    __slots__ = ("_answer", "_connection", "_patrol", "_sending", "_task", "_wire")
+    __slots__ = ("_connection", "_patrol", "_task")
 
     def __init__(self, connection: Connection, patrol: Patrol, answer: Answer) -> None:
+        Sending.__init__(self, answer, DirectWire(connection))
         self._connection = connection
         self._patrol = patrol
-        self._answer = answer
-        self._wire = DirectWire(connection)
-        self._sending = Sending(answer, self._wire)
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -194,12 +192,12 @@ class Crossing:
 
     def _go_on(self, *, first: bool) -> None:
         try:
-            over = self._sending.launch(self.news) if first else self._sending.go_on()
+            over = self.launch(self.news) if first else self.go_on()
         except ConnectionError:
             self._end(gone=True)
             return
         except Exception as error:  # noqa: BLE001 - the outermost door of this way: the client is told of the bug
-            self._sending.fail_internally(error)
+            self.fail_internally(error)
             over = None
         if over:
             self._end(gone=False)
@@ -218,18 +216,18 @@ class Crossing:
     async def _run(self) -> None:
         gone = True
         try:
-            await self._sending.finish()
+            await self.finish()
             gone = False
         except ConnectionError:
             pass
         except Exception as error:  # noqa: BLE001 - as above, when nothing can be told any more
-            self._sending.fail_internally(error)
+            self.fail_internally(error)
         finally:
             self._end(gone=gone)
 
     def _end(self, *, gone: bool) -> None:
         self._patrol.forget(self)
-        self._answer.close(bytes_out=self._sending.sent_bytes, gone=gone)
+        self._answer.close(bytes_out=self.sent_bytes, gone=gone)
         self._connection.crossed(keep_alive=self._wire.keep_alive and not gone)
 
 

@@ -35,6 +35,8 @@ async def send(answer: Answer | Passage, wire: ResponseWire) -> web.StreamRespon
 class _Waiting:
     """One answer and its wire, all the way by waiting."""
 
+    __slots__ = ("_answer", "_begun", "_wire", "sent_bytes")
+
     def __init__(self, answer: Answer | Passage, wire: ResponseWire) -> None:
         self._answer = answer
         self._wire = wire
@@ -106,13 +108,18 @@ class Sending(_Waiting):
     `launch` and `go_on` give True when all is over, False when there will be news, None when `finish` must go on.
     """
 
+    __slots__ = ("_failed", "_whole")
+
     _answer: Answer
+    _wire: DirectWire
 
     def __init__(self, answer: Answer, wire: DirectWire) -> None:
-        super().__init__(answer, wire)
-        self._direct = wire
+        self._answer = answer
+        self._wire = wire
+        self._begun = False
         self._failed = False
         self._whole = False  # all of it was written
+        self.sent_bytes = 0
 
     def launch(self, news: Callable[[], None]) -> bool | None:
         """Begin; there will be news until it is over."""
@@ -130,7 +137,7 @@ class Sending(_Waiting):
     async def finish(self) -> None:
         """From wherever it is to the end, by waiting."""
         answer = self._answer
-        await self._direct.room()
+        await self._wire.room()
         if self._whole:
             return
         if self._begun:
@@ -138,14 +145,14 @@ class Sending(_Waiting):
                 await self._write(answer.fault)
             await self._relay()
         elif self._failed:
-            await self._direct.whole(answer.status, answer.headers, answer.body)
+            await self._wire.whole(answer.status, answer.headers, answer.body)
         else:
             await self.run()
 
     def _opened(self, opened: bool | None) -> bool | None:
         if not opened:
             return opened
-        answer, wire = self._answer, self._direct
+        answer, wire = self._answer, self._wire
         data, answer.body = answer.body, b""
         self.sent_bytes = len(data)
         if not answer.streams:
@@ -158,7 +165,7 @@ class Sending(_Waiting):
 
     def _pumped(self) -> bool | None:
         """What has come goes on at once, joined as it came."""
-        answer, wire = self._answer, self._direct
+        answer, wire = self._answer, self._wire
         data = answer.read_now()
         if data:
             wire.write_now(data)
