@@ -16,13 +16,18 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import aims
+import growth
 import phases
 import report
-from subjects import BENCH, Nginx, Proxy, Rig, Sidecar
+from rig import BENCH, Rig
+from subjects import PLAIN, Nginx, Proxy, Sidecar
+
+PHASES = ("cold", *phases.LOADS, *growth.GROWTH, "compile", "edit")
 
 Values = defaultdict[str, defaultdict[str, defaultdict[str, list[float]]]]
 
@@ -33,58 +38,117 @@ def main() -> int:
     scale = phases.SCALES[options.scale]
     if options.rounds:
         scale = replace(scale, rounds=options.rounds)
-    wanted = options.phases
     _build()
     machine = _machine()
     for line in machine.values():
         print(line)
     began = time.monotonic()
-    values = _measure(scale, wanted)
-    faulty = _faulty(values)
+    with Rig() as rig:
+        run = Run(rig, scale, options.phases)
+        run.all()
+    faulty = _faulty(run.values)
     faults = sum(count for _, _, count in faulty)
-    print(f"\n{report.table(values)}\n")
+    judged = aims.verdicts(run.values)
+    print(f"\n{report.table(run.values)}\n\n{aims.told(judged)}\n")
+    for note in run.notes:
+        print(f"note: {note}")
     for phase, subject, count in faulty:
         print(f"FAULTS: {count:.0f} in phase {phase} with {subject}; its figures mean nothing")
     print(f"faults: {faults:.0f}; {scale.rounds} round(s), {time.monotonic() - began:.0f} s")
     if options.json:
-        told = {"machine": machine, "scale": options.scale, "rounds": scale.rounds, "faults": faults, "phases": values}
+        told = {"machine": machine, "scale": options.scale, "rounds": scale.rounds, "faults": faults}
+        told |= {"notes": run.notes, "aims": [asdict(each) for each in judged], "phases": run.values}
         options.json.write_text(json.dumps(told, indent=2) + "\n")
     return 1 if faults else 0
 
 
-def _measure(scale: phases.Scale, wanted: list[str]) -> Values:
-    values: Values = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+class Run:
+    """All that is measured, in the order in which it is.
 
-    def note(phase: str, subject: str, figures: phases.Figures) -> None:
-        told = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items())
-        print(f"  {phase:12} {subject:8} {told}", file=sys.stderr, flush=True)
-        for name, value in figures.items():
-            values[phase][subject][name].append(value)
+    Attributes:
+        values: phase -> subject -> figure -> one value for each round.
+        notes: What was left out or made smaller, and why.
+    """
 
-    with Rig() as rig:
-        sidecar = Sidecar(rig, phases.MODELS)
-        subjects: list[Proxy] = [sidecar] if Nginx.program is None else [Nginx(rig), sidecar]
-        if "cold" in wanted and scale.starts > 1:
-            for subject in subjects:
+    def __init__(self, rig: Rig, scale: phases.Scale, wanted: list[str]) -> None:
+        self.values: Values = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+        self.notes: list[str] = []
+        self._rig, self._wanted = rig, list(wanted)
+        self._scale = self._fit(scale)
+        names = dict.fromkeys((*phases.models(self._scale), *growth.models(self._scale)))
+        self._sidecar = Sidecar(rig, tuple(names))
+        self._subjects: list[Proxy] = [self._sidecar] if Nginx.program is None else [Nginx(rig), self._sidecar]
+
+    def all(self) -> None:
+        """Every round."""
+        if "cold" in self._wanted and self._scale.starts > 1:
+            for subject in self._subjects:
                 with subject:  # once unmeasured: byte code gets compiled, files get into memory
                     pass
-        for number in range(scale.rounds):
-            print(f"round {number + 1} of {scale.rounds}", file=sys.stderr)
-            for name in [name for name in wanted if name in phases.LOADS and phases.LOADS[name].direct]:
-                note(name, "direct", phases.direct(rig, name, scale))
-            for subject in subjects if number % 2 == 0 else subjects[::-1]:
-                if "cold" in wanted:
-                    note("cold", subject.name, phases.cold(subject, scale))
-                with subject:
-                    for name in [name for name in phases.LOADS if name in wanted and (name != "after" or number == 0)]:
-                        note(name, subject.name, phases.loaded(subject, name, scale))
-                    if "edit" in wanted and subject is sidecar and number == 0:
-                        note("edit", subject.name, phases.edit(sidecar, scale))
-            for name in [name for name in phases.VARIANTS if name in wanted]:
-                note(name, sidecar.name, phases.variant(sidecar, name, scale))
-            if "compile" in wanted:
-                note("compile", sidecar.name, phases.compiled(sidecar))
-    return values
+        for number in range(self._scale.rounds):
+            print(f"round {number + 1} of {self._scale.rounds}", file=sys.stderr)
+            self._round(number)
+
+    def _fit(self, scale: phases.Scale) -> phases.Scale:
+        """What this machine allows of it."""
+        if "tls" in self._wanted:
+            self._rig.add_tls()
+            if self._rig.no_tls is not None:
+                self._wanted.remove("tls")
+                self.notes.append(f"phase tls left out: {self._rig.no_tls}")
+        if "idle" in self._wanted and self._rig.files < growth.least_files(scale):
+            fewer = replace(scale, idle=max(1, self._rig.files * 3 // 4 - 200))
+            self.notes.append(f"{fewer.idle} idle connections: a process may open {self._rig.files} files only")
+            return fewer
+        return scale
+
+    def _round(self, number: int) -> None:
+        subjects = self._subjects if number % 2 == 0 else self._subjects[::-1]
+        for name in [name for name, load in phases.LOADS.items() if load.direct and name in self._wanted]:
+            self._note(name, "direct", phases.direct(self._rig, name, self._scale))
+        for subject in subjects:
+            self._plain_life(subject, number)
+        for subject in subjects:
+            self._varied_life(subject, number)
+        if "compile" in self._wanted:
+            self._note("compile", "sidecar", phases.compiled(self._sidecar, self._scale))
+
+    def _plain_life(self, subject: Proxy, number: int) -> None:
+        scale = self._scale
+        loads = [name for name in phases.LOADS if name in self._wanted and (name not in phases.LONG or number == 0)]
+        edited = "edit" in self._wanted and subject is self._sidecar and number == 0
+        if not (loads or edited or "cold" in self._wanted):
+            return
+        with subject:
+            begun = phases.rested(subject)
+            for name in loads:
+                self._note(name, subject.name, phases.loaded(subject, name, scale))
+            if edited:
+                self._note("edit", subject.name, phases.edit(self._sidecar, scale))
+        if "cold" in self._wanted:
+            self._note("cold", subject.name, phases.cold(subject, scale, begun))
+
+    def _varied_life(self, subject: Proxy, number: int) -> None:
+        wanted = [
+            name
+            for name, phase in growth.GROWTH.items()
+            if name in self._wanted
+            and (phase.both or subject is self._sidecar)
+            and (not phase.long or number < self._scale.long_rounds)
+        ]
+        if not wanted:
+            return
+        subject.variation = growth.beginning(self._rig, self._scale)
+        with subject:
+            for name in wanted:
+                self._note(name, subject.name, growth.measured(subject, name, self._scale))
+        subject.variation = PLAIN
+
+    def _note(self, phase: str, subject: str, figures: phases.Figures) -> None:
+        told = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items())
+        print(f"  {phase:18} {subject:8} {told}", file=sys.stderr, flush=True)
+        for name, value in figures.items():
+            self.values[phase][subject][name].append(value)
 
 
 def _faulty(values: Values) -> list[tuple[str, str, float]]:
@@ -122,7 +186,7 @@ def _options() -> Any:
     parser.add_argument("--quick", dest="scale", action="store_const", const="quick", help="one short round")
     parser.add_argument("--smoke", dest="scale", action="store_const", const="smoke", help="only whether it works")
     parser.add_argument("--rounds", type=int, metavar="N", help="how often all is measured, in alternating order")
-    parser.add_argument("--phases", type=_phases, default=list(phases.PHASES), help=", ".join(phases.PHASES))
+    parser.add_argument("--phases", type=_phases, default=list(PHASES), help=", ".join(PHASES))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's figures there")
     parser.set_defaults(scale="full")
     return parser.parse_args()
@@ -130,9 +194,9 @@ def _options() -> Any:
 
 def _phases(text: str) -> list[str]:
     wanted = text.split(",")
-    unknown = [name for name in wanted if name not in phases.PHASES]
+    unknown = [name for name in wanted if name not in PHASES]
     if unknown:
-        raise argparse.ArgumentTypeError(f"no phase {unknown[0]!r}; there are {', '.join(phases.PHASES)}")
+        raise argparse.ArgumentTypeError(f"no phase {unknown[0]!r}; there are {', '.join(PHASES)}")
     return wanted
 
 

@@ -9,19 +9,23 @@
  *   -n N        stop after N requests         -r N     requests a second, on a fixed schedule
  *   -p PID      the process to watch          -u S     first requests spread over this time (0)
  *   -a          ask in Anthropic's dialect: Messages, whose streams end with message_stop
+ *   -i N        connections beside those, of which each asks once beforehand and then stays open, idle
  *
  * Without -r every connection asks again as soon as it is answered. With -r a request's time counts from
- * the moment it was due, so that a stall is not hidden by the requests that it delays.
+ * the moment it was due, so that a stall is not hidden by the requests that it delays. The measured time is
+ * longer, by up to 10 s, if nothing was answered in it.
  *
- * Prints one JSON object; times in microseconds. A fault is a status other than 200, an answer that
- * breaks off or never comes, a stream without its [DONE], a connection that cannot be made. One thread,
- * epoll; always ends by itself: answers are waited for 10 s after the measured time.
+ * Prints one JSON object; times in microseconds, `idle` is how many idle connections are open in the end,
+ * `idle_kb` what they took. A fault is a status other than 200, an answer that breaks off or never comes, a
+ * stream without its [DONE], a connection that cannot be made. One thread, epoll; always ends by itself:
+ * answers are waited for 10 s after the measured time.
  */
 #define _GNU_SOURCE
 #include "loop.h"
 
 enum { HEAD_BYTES = 8192, READ_BYTES = 262144, TAIL_BYTES = 14 };
-static const double DRAIN_S = 10;
+enum { SETTLE_AT_ONCE = 32 };
+static const double DRAIN_S = 10, SETTLE_S = 60;
 
 enum state { IDLE, SENDING, HEAD, SIZED, CHUNK_SIZE, CHUNK, CHUNK_END, TRAILER };
 
@@ -44,7 +48,7 @@ struct samples {
 
 static struct {
     const char *model, *target;
-    int connections, rate;
+    int connections, rate, idle;
     bool streams, messages;
     size_t prompt_bytes;
     double warm_s, seconds, ramp_s;
@@ -58,9 +62,11 @@ static socklen_t address_bytes;
 static char *request;
 static size_t request_bytes;
 static struct conn *idle;
-static int idle_count;
+static int idle_count, settled_count;
+static bool settling; /* the idle connections are being made */
 static bool measuring;
 static long done, events, faults, opened, started;
+static struct conn *conns; /* first those that work, then those that only stay open */
 static struct samples whole, first;
 
 /* -- what is measured -- */
@@ -87,8 +93,8 @@ static void print_quantiles(const char *name, struct samples *samples)
     if (!samples->count)
         return;
     qsort(samples->us, samples->count, sizeof *samples->us, by_size);
-    printf(", \"%s_p50_us\": %.1f, \"%s_p99_us\": %.1f", name, samples->us[samples->count / 2], name,
-           samples->us[samples->count * 99 / 100]);
+    printf(", \"%s_p50_us\": %.1f, \"%s_p99_us\": %.1f, \"%s_most_us\": %.1f", name, samples->us[samples->count / 2],
+           name, samples->us[samples->count * 99 / 100], name, samples->us[samples->count - 1]);
 }
 
 static double cpu_us(void)
@@ -151,6 +157,10 @@ static void hang_up(struct conn *conn)
 static void rest(struct conn *conn)
 {
     conn->state = IDLE;
+    if (settling) {
+        settled_count++;
+        return;
+    }
     conn->next_idle = idle;
     idle = conn;
     idle_count++;
@@ -209,12 +219,8 @@ static void send_rest(struct conn *conn)
     conn->state = full ? SENDING : HEAD;
 }
 
-static void ask(int64_t due_ns)
+static void ask_on(struct conn *conn, int64_t due_ns)
 {
-    struct conn *conn = idle;
-    idle = conn->next_idle;
-    idle_count--;
-    started++;
     conn->due_ns = due_ns;
     conn->first_ns = 0;
     conn->sent = conn->head_len = 0;
@@ -225,6 +231,15 @@ static void ask(int64_t due_ns)
         spoil(conn);
     else
         send_rest(conn);
+}
+
+static void ask(int64_t due_ns)
+{
+    struct conn *conn = idle;
+    idle = conn->next_idle;
+    idle_count--;
+    started++;
+    ask_on(conn, due_ns);
 }
 
 /* -- one answer -- */
@@ -394,13 +409,39 @@ static void turn(int64_t until_ns)
     }
 }
 
+/* Makes the idle connections, a few at a time; gives how much the watched process grew by them. */
+static long settle(void)
+{
+    long before_kb = resident_kb();
+    int asked = 0;
+    int64_t give_up = now_ns() + (int64_t)(SETTLE_S * 1e9);
+    settling = true;
+    while (settled_count < options.idle && now_ns() < give_up) {
+        while (asked < options.idle && asked - settled_count < SETTLE_AT_ONCE)
+            ask_on(&conns[options.connections + asked++], now_ns());
+        turn(now_ns() + SECOND_NS / 10);
+    }
+    settling = false;
+    faults += options.idle - settled_count;
+    return resident_kb() - before_kb;
+}
+
+static int still_idle(void)
+{
+    int open = 0;
+    for (int i = 0; i < options.idle; i++)
+        open += conns[options.connections + i].fd >= 0;
+    return open;
+}
+
 static void run(void)
 {
+    long idle_kb = settle();
     long most_kb = 0, before_kb = resident_kb(), after_kb;
     double before_us = 0, spent_us;
     int64_t began = now_ns(), from = began + (int64_t)(options.warm_s * 1e9), look = from;
-    int64_t until = from + (int64_t)(options.seconds * 1e9), now;
-    while ((now = now_ns()) < until && (!options.requests || done + faults < options.requests)) {
+    int64_t until = from + (int64_t)(options.seconds * 1e9), patience = until + (int64_t)(DRAIN_S * 1e9), now;
+    while ((now = now_ns()) < (done + events + faults ? until : patience) && (!options.requests || done + faults < options.requests)) {
         if (!measuring && now >= from) {
             measuring = true;
             from = now;
@@ -412,7 +453,7 @@ static void run(void)
             look = now + SECOND_NS / 20;
         }
         int64_t next = ask_due(began);
-        turn(next < until ? next : until);
+        turn(next < until || now >= until ? next : until);
     }
     spent_us = cpu_us() - before_us;
     after_kb = resident_kb();
@@ -423,8 +464,9 @@ static void run(void)
     faults += options.connections - idle_count;
     double seconds = (double)(now - from) / 1e9;
     printf("{\"requests\": %ld, \"events\": %ld, \"faults\": %ld, \"opened\": %ld, \"per_s\": %.1f, \"cpu_us\": %.1f, "
-           "\"seconds\": %.3f, \"before_kb\": %ld, \"most_kb\": %ld, \"after_kb\": %ld",
-           done, events, faults, opened, (double)done / seconds, spent_us, seconds, before_kb, most_kb, after_kb);
+           "\"seconds\": %.3f, \"before_kb\": %ld, \"most_kb\": %ld, \"after_kb\": %ld, \"idle\": %d, \"idle_kb\": %ld",
+           done, events, faults, opened, (double)done / seconds, spent_us, seconds, before_kb, most_kb, after_kb,
+           still_idle(), idle_kb);
     print_quantiles("whole", &whole);
     print_quantiles("first", &first);
     printf("}\n");
@@ -451,7 +493,7 @@ static void read_target(void)
 
 static void read_options(int argc, char **argv)
 {
-    for (int option; (option = getopt(argc, argv, "m:c:sab:d:w:n:r:p:u:")) != -1;) {
+    for (int option; (option = getopt(argc, argv, "m:c:sab:d:w:n:r:p:u:i:")) != -1;) {
         switch (option) {
         case 'm': options.model = optarg; break;
         case 'c': options.connections = atoi(optarg); break;
@@ -464,10 +506,11 @@ static void read_options(int argc, char **argv)
         case 'r': options.rate = atoi(optarg); break;
         case 'p': options.pid = atoi(optarg); break;
         case 'u': options.ramp_s = atof(optarg); break;
+        case 'i': options.idle = atoi(optarg); break;
         default: exit(2);
         }
     }
-    if (optind != argc - 1 || options.connections < 1 || options.seconds <= 0) {
+    if (optind != argc - 1 || options.connections < 1 || options.idle < 0 || options.seconds <= 0) {
         fprintf(stderr, "usage: load [options] PORT|PATH\n");
         exit(2);
     }
@@ -478,16 +521,16 @@ int main(int argc, char **argv)
 {
     read_options(argc, argv);
     read_target();
-    bound_life((unsigned)(options.warm_s + options.seconds + DRAIN_S + 10));
+    bound_life((unsigned)(options.warm_s + options.seconds + 2 * DRAIN_S + 10 + (options.idle ? SETTLE_S : 0)));
     build_request();
     poll_fd = epoll_create1(0);
-    struct conn *conns = calloc((size_t)options.connections, sizeof *conns);
+    conns = calloc((size_t)(options.connections + options.idle), sizeof *conns);
     if (!conns)
         fail("calloc");
-    for (int i = options.connections; i--;) {
+    for (int i = options.connections + options.idle; i--;)
         conns[i].fd = -1;
+    for (int i = options.connections; i--;)
         rest(&conns[i]);
-    }
     run();
     return 0;
 }

@@ -1,4 +1,4 @@
-"""What is measured: a table of loads, and the few things that are no load.
+"""What is measured of a proxy with a plain config: a table of loads, and the few things that are no load.
 
 A phase gives figures, numbers by name; the report knows what each is called. CPU comes from the proxy
 process's own clock, all threads: it is the figure that a busy machine disturbs least.
@@ -16,28 +16,28 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from subjects import ROOT, Place, Proxy, Rig, Sidecar, chat
+from rig import ROOT, Rig
+from subjects import PLAIN, Place, Proxy, Sidecar, Variation
 
 __all__ = [
     "LOADS",
-    "MODELS",
-    "PHASES",
+    "LONG",
     "SCALES",
-    "VARIANTS",
     "Figures",
     "Scale",
     "cold",
     "compiled",
+    "cost",
     "direct",
     "edit",
     "loaded",
-    "variant",
+    "models",
+    "rested",
 ]
 
 Figures = dict[str, float]
 
-_STEADY, _OPEN, _BURST = "stream-50-20", "stream-4-500", "stream-100-0"
-MODELS = ("answer", _STEADY, _OPEN, _BURST)
+_COST_LEAST_S = 0.1  # in less, a busy machine may answer nothing
 
 
 @dataclass(frozen=True)
@@ -47,24 +47,39 @@ class Scale:
     Attributes:
         share: Of each load's full time.
         rounds: How often all is measured.
-        starts: Cold starts in a round.
+        long_rounds: In how many of them also what takes long.
+        starts: Cold starts in a round, that of the loads among them.
         saves: Of the live edit.
+        reloads: Of a large config.
+        events: Of a stream.
+        open_gap_ms: Between the events of the streams that are open at once.
         streams: That are open at once.
         requests: After which memory is read.
+        ended: Streams after which memory is read.
+        idle: Connections that stay open.
+        sizes: Numbers of routes, of targets and of open streams whose cost is compared.
     """
 
     share: float
     rounds: int
+    long_rounds: int
     starts: int
     saves: int
+    reloads: int
+    events: int
+    open_gap_ms: int
     streams: int
     requests: int
+    ended: int
+    idle: int
+    sizes: tuple[int, ...]
 
 
+_SIZES = (1, 10, 100, 1000)
 SCALES = {
-    "full": Scale(share=1.0, rounds=3, starts=2, saves=50, streams=1000, requests=100000),
-    "quick": Scale(share=0.5, rounds=1, starts=2, saves=15, streams=1000, requests=8000),
-    "smoke": Scale(share=0.06, rounds=1, starts=1, saves=2, streams=50, requests=300),
+    "full": Scale(1.0, 3, 2, 2, 50, 20, 50, 500, 1000, 100_000, 10_000, 10_000, _SIZES),
+    "quick": Scale(0.5, 1, 1, 2, 15, 5, 50, 500, 1000, 8000, 1000, 2000, _SIZES),
+    "smoke": Scale(0.06, 1, 1, 1, 2, 2, 4, 50, 50, 300, 50, 100, (1, 20)),
 }
 
 
@@ -75,7 +90,7 @@ class Load:
     Attributes:
         seconds: Measured, at full scale.
         arguments: More of the generator's.
-        model: Asked for.
+        model: Asked for; gives it for a scale.
         warm_s: Before it, not measured.
         ramp_s: Over which the first requests are spread.
         place: Where a proxy takes it.
@@ -85,7 +100,7 @@ class Load:
 
     seconds: float
     arguments: tuple[str, ...] = ()
-    model: str = "answer"
+    model: Callable[[Scale], str] = lambda scale: "answer"
     warm_s: float = 0.5
     ramp_s: float = 0.0
     place: Callable[[Proxy, str], Place] = lambda proxy, model: proxy.place(model)
@@ -93,44 +108,60 @@ class Load:
     translated: bool = False
 
 
+def _steady(scale: Scale) -> str:
+    return f"stream-{scale.events}-20"
+
+
+def _open(scale: Scale) -> str:
+    return f"stream-4-{scale.open_gap_ms}"
+
+
+def _burst(scale: Scale) -> str:
+    return "stream-100-0"
+
+
+def _short(scale: Scale) -> str:
+    return "stream-10-0"
+
+
 LOADS = {
     # First of all, because what memory later loads leave behind would hide what streams need.
-    "open": Load(2.2, ("-s",), _OPEN, warm_s=0.0, ramp_s=0.4),
+    "open": Load(2.2, ("-s",), _open, warm_s=0.0, ramp_s=0.4),
     "plain": Load(2.5, ("-c", "32")),
     "unix": Load(1.5, ("-c", "32"), place=lambda proxy, model: proxy.place(model, unix=True)),
     "rate": Load(3.0, ("-c", "64", "-r", "100"), direct=True),
-    "streams": Load(2.5, ("-s", "-c", "200"), _STEADY, warm_s=1.0, ramp_s=0.8, direct=True),
-    "bursts": Load(1.5, ("-s", "-c", "8"), _BURST),
+    "streams": Load(2.5, ("-s", "-c", "200"), _steady, warm_s=1.0, ramp_s=0.8, direct=True),
+    "bursts": Load(1.5, ("-s", "-c", "8"), _burst),
     "prompt_100k": Load(1.5, ("-b", "100000", "-c", "16")),
     "prompt_1m": Load(1.5, ("-b", "1000000", "-c", "8")),
     "translated": Load(1.5, ("-c", "32"), translated=True),
-    "translated_streams": Load(2.5, ("-s", "-c", "200"), _STEADY, warm_s=1.0, ramp_s=0.8, translated=True),
+    "translated_streams": Load(2.5, ("-s", "-c", "200"), _steady, warm_s=1.0, ramp_s=0.8, translated=True),
     "failover": Load(1.5, ("-c", "32"), place=lambda proxy, model: proxy.failover()),
-    "after": Load(60.0, ("-c", "32"), warm_s=0.0),
+    # Last of all, when everything has been asked for once.
+    "after": Load(100.0, ("-c", "32"), warm_s=0.0),
+    "after_streams": Load(100.0, ("-s", "-c", "32"), _short, warm_s=0.0),
 }
-# What needs a life of its own: how its config differs, and the model that is asked for.
-VARIANTS: dict[str, tuple[str, int, str]] = {
-    "quiet": ("log: {level: error}", 0, "answer"),
-    "routes_1000": ("", 1000, "route-999"),
-}
-PHASES = ("cold", *LOADS, *VARIANTS, "compile", "edit")
+LONG = frozenset({"after", "after_streams"})  # once is enough
+
+
+def models(scale: Scale) -> tuple[str, ...]:
+    """All that the loads ask for."""
+    return tuple(dict.fromkeys(load.model(scale) for load in LOADS.values()))
 
 
 def _arguments(name: str, scale: Scale) -> list[str]:
     load = LOADS[name]
     seconds, warm_s, ramp_s = load.seconds * scale.share, load.warm_s * scale.share, load.ramp_s * scale.share
     arguments = ["-d", f"{seconds:.2f}", "-w", f"{warm_s:.2f}", "-u", f"{ramp_s:.2f}", *load.arguments]
-    if name == "open":
-        arguments += ["-c", str(scale.streams)]
-    if name == "after":
-        arguments += ["-n", str(scale.requests)]
-    return arguments
+    counts = {"open": ["-c", str(scale.streams)], "after": ["-n", str(scale.requests)]}
+    counts["after_streams"] = ["-n", str(scale.ended)]
+    return arguments + counts.get(name, [])
 
 
 def loaded(proxy: Proxy, name: str, scale: Scale) -> Figures:
     """One load on a proxy: what it spent, how long the client waited, and the faults."""
     load, rig = LOADS[name], proxy.rig
-    place = load.place(proxy, load.model)
+    place = load.place(proxy, load.model(scale))
     accepted = rig.accepted()
     dialect = ["-a"] if load.translated and isinstance(proxy, Sidecar) else []
     told = rig.load(place.target, *_arguments(name, scale), *dialect, "-m", place.model, pid=proxy.pid)
@@ -138,8 +169,10 @@ def loaded(proxy: Proxy, name: str, scale: Scale) -> Figures:
     if name == "open":
         grown_kb = told["most_kb"] - told["before_kb"]
         return figures | {"kb_per_stream": grown_kb * 1.024 / scale.streams}
-    if name == "after":
-        return figures | {"mb": told["after_kb"] * 1.024 / 1000}
+    if name in LONG:
+        grown_kb = told["after_kb"] - told["before_kb"]
+        mb = {"mb": told["after_kb"] * 1.024 / 1000, "grown_mb": grown_kb * 1.024 / 1000}
+        return figures | mb | {"answered": told["requests"]}
     if told["events"]:
         figures["cpu_us_per_event"] = told["cpu_us"] / told["events"]
     elif told["requests"]:
@@ -152,19 +185,35 @@ def loaded(proxy: Proxy, name: str, scale: Scale) -> Figures:
 
 def direct(rig: Rig, name: str, scale: Scale) -> Figures:
     """One load on the upstream without a proxy."""
-    told = rig.load(str(rig.up), *_arguments(name, scale), "-m", LOADS[name].model)
+    told = rig.load(str(rig.up), *_arguments(name, scale), "-m", LOADS[name].model(scale))
     return {key: value for key, value in told.items() if key.endswith(("p50_us", "p99_us")) or key == "faults"}
 
 
-def cold(proxy: Proxy, scale: Scale) -> Figures:
-    """Starts it several times: to the first answer, and the memory when it then rests."""
-    answered_s, resident_mb = [], []
-    for _ in range(scale.starts):
+def cost(proxy: Proxy, place: Place, seconds: float, *, idle: int = 0) -> Figures:
+    """CPU for each plain request of 32 connections that ask as fast as they can, beside some that are idle.
+
+    Each idle one has asked once. The memory that they took is told, and one that was closed is a fault.
+    """
+    seconds = max(_COST_LEAST_S, seconds)
+    length = ["-d", f"{seconds:.2f}", "-w", f"{seconds / 4:.2f}", "-c", "32"]
+    told = proxy.rig.load(place.target, *length, "-i", str(idle), "-m", place.model, pid=proxy.pid)
+    figures = {"cpu_us": told["cpu_us"] / max(1, told["requests"]), "faults": told["faults"] + idle - told["idle"]}
+    return figures | ({"kb_per_connection": told["idle_kb"] * 1.024 / idle} if idle else {})
+
+
+def rested(proxy: Proxy) -> Figures:
+    """How a life began: the time to its first answer, and the memory when it then rests."""
+    time.sleep(0.3)
+    return {"first_answer_s": proxy.cold_s, "idle_mb": proxy.resident_mb}
+
+
+def cold(proxy: Proxy, scale: Scale, begun: Figures) -> Figures:
+    """The medians of how a life began that is over now, and of how some others do."""
+    all_begun = [begun]
+    for _ in range(scale.starts - 1):
         with proxy:
-            time.sleep(0.3)
-            answered_s.append(proxy.cold_s)
-            resident_mb.append(proxy.resident_mb)
-    figures = {"first_answer_s": statistics.median(answered_s), "idle_mb": statistics.median(resident_mb)}
+            all_begun.append(rested(proxy))
+    figures = {name: statistics.median(each[name] for each in all_begun) for name in begun}
     if isinstance(proxy, Sidecar):
         figures["import_s"] = statistics.median(_import_s(proxy) for _ in range(scale.starts))
     return figures
@@ -186,25 +235,13 @@ def _import_s(proxy: Sidecar) -> float:
     return run_s("import sidecar.daemon") - bare_s
 
 
-def variant(proxy: Sidecar, name: str, scale: Scale) -> Figures:
-    """Plain requests to a daemon whose config differs."""
-    more, routes, model = VARIANTS[name]
-    proxy.vary(more, routes)
-    try:
-        with proxy:
-            told = proxy.rig.load(str(proxy.port), *_arguments("plain", scale), "-m", model, pid=proxy.pid)
-    finally:
-        proxy.vary("", 0)
-    return {"cpu_us": told["cpu_us"] / max(1, told["requests"]), "faults": told["faults"]}
-
-
-def compiled(proxy: Sidecar) -> Figures:
+def compiled(proxy: Sidecar, scale: Scale) -> Figures:
     """How long a config of 1,000 routes takes from its text to a snapshot."""
-    proxy.vary("", 1000)
+    proxy.variation = Variation(routes=scale.sizes[-1])
     try:
         path = proxy.write()
     finally:
-        proxy.vary("", 0)
+        proxy.variation = PLAIN
     code = (
         "import time; from sidecar.sources.configuration import ConfigurationManager as C; import sys; "
         "config = C(sys.argv[1], environ={}); config.load(); began = time.perf_counter(); config.load(); "
@@ -222,27 +259,16 @@ def compiled(proxy: Sidecar) -> Figures:
 
 
 def edit(proxy: Sidecar, scale: Scale) -> Figures:
-    """Saves the config while a client asks, until each time an answer comes from where the edit says.
-
-    Raises:
-        RuntimeError: When an edit has no effect.
-    """
+    """Saves the config while a client asks, until each time an answer comes from where the edit says."""
     effects_ms, faults = [], 0
     pause = random.Random(1)  # so that saves do not march in step with the daemon's own looks
     connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=5)
     with contextlib.closing(connection):
-        for number in range(1, scale.saves + 1):
+        for _ in range(scale.saves):
             time.sleep(pause.uniform(0.02, 0.12))
-            saved = proxy.save(number)
-            while True:
-                response = chat(connection, "edited")
-                answered = time.monotonic()
-                faults += response.status != 200
-                if response.headers["x-sidecar-target"] == f"up/edit-{number}":
-                    break
-                if answered - saved > 10:
-                    raise RuntimeError(f"edit {number} has no effect after 10 s")
-                time.sleep(0.001)
+            saved = proxy.save()
+            answered, wrong = proxy.await_effect(connection)
+            faults += wrong
             effects_ms.append(1000 * (answered - saved))
     ordered = sorted(effects_ms)
     p95 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]

@@ -1,44 +1,32 @@
-"""The processes of a benchmark: the upstream, and the proxies before it that are measured.
-
-Each proxy runs on one core, everything else on another, so that a proxy's clock shows its own work. All
-share one temporary directory and end with this process, however that ends.
-"""
+"""The proxies that are measured: how each is configured, started and reached."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import http.client
-import json
 import os
-import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-__all__ = ["BENCH", "ROOT", "Nginx", "Place", "Proxy", "Rig", "Sidecar", "chat"]
+import secure
+from rig import ROOT, Rig, chat, free_port
 
-BENCH = Path(__file__).resolve().parent
-ROOT = BENCH.parent.parent
+__all__ = ["PLAIN", "Nginx", "Place", "Proxy", "Sidecar", "Variation"]
 
 _START_S = 15.0
 _STOP_S = 10.0
+_EFFECT_S = 10.0
 _POLL_S = 0.002
-_LIFE_S = 1800
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
 
 _NGINX = """
-daemon off; master_process off; pid {run}/nginx.pid; error_log {run}/nginx.error warn; worker_rlimit_nofile 20000;
-events {{ worker_connections 10000; }}
+daemon off; master_process off; pid {run}/nginx.pid; error_log {run}/nginx.error warn; worker_rlimit_nofile {files};
+events {{ worker_connections {connections}; }}
 http {{
   log_format line escape=json '{{"ts":"$time_iso8601","request_id":"$request_id","path":"$uri","status":$status,'
     '"bytes_out":$bytes_sent,"duration_s":$request_time,"target":"$upstream_addr","wait_s":"$upstream_response_time"}}';
@@ -59,13 +47,24 @@ http {{
     location / {{ proxy_pass http://healthy; }}
   }}
   server {{ listen 127.0.0.1:{failover} backlog=4096; location / {{ proxy_pass http://broken; }} }}
+{more}
 }}
+"""
+_NGINX_SECURE = """
+  upstream encrypted {{ server 127.0.0.1:{tls}; keepalive 2000; keepalive_requests 1000000000; }}
+  server {{
+    listen 127.0.0.1:{secure} backlog=4096;
+    proxy_ssl_session_reuse on; proxy_ssl_verify on; proxy_ssl_name localhost;
+    proxy_ssl_trusted_certificate {run}/{certificate};
+    location / {{ proxy_pass https://encrypted; }}
+  }}
 """
 
 # The second target is where failover goes; a breaker that opened would hide what a failover costs.
 _SIDECAR = """
 listen: ["127.0.0.1:{port}", "unix:{run}/sidecar.sock"]
 admin: {{listen: "unix:{run}/admin.sock"}}
+log: {{level: {level}}}
 providers:
   up: {{type: openai-compatible, base_url: "http://127.0.0.1:{up}/v1", api_key: key}}
   down:
@@ -76,10 +75,18 @@ providers:
       consecutive_failures: 1000000000
       consecutive_gateway_failures: 1000000000
       failure_percentage: {{min_requests: 1000000000}}
+{providers}
 routes:
-{routes}
   failover: {{chain: [down/answer, up/answer], attempts: {{same_target_retries: 0}}}}
   edited: {{chain: [up/edit-{edit}]}}
+{routes}
+"""
+_SIDECAR_SECURE = """
+  encrypted:
+    type: openai-compatible
+    base_url: "https://127.0.0.1:{tls}/v1"
+    api_key: key
+    tls: {{ca_file: "{run}/{certificate}"}}
 """
 
 
@@ -91,73 +98,33 @@ class Place:
     model: str
 
 
-class Rig:
-    """The upstream, the cores and the directory that all proxies share; lives as long as its `with`."""
+@dataclass(frozen=True)
+class Variation:
+    """How a config differs from the plain one.
 
-    def __init__(self) -> None:
-        cores = sorted(os.sched_getaffinity(0))
-        self.proxy_core, self.load_core = cores[0], cores[-1]
-        self.run = Path(tempfile.mkdtemp(prefix="bench-", dir="/tmp"))
-        self._upstream: subprocess.Popen[bytes] | None = None
-        self._affinity = set(cores)
-        self.up = self.down = 0  # ports: answers, refuses
+    Attributes:
+        quiet: Requests write no line.
+        routes: How many more there are: `route-0` and so on.
+        targets: Of each number a pool of so many (`pool-10`), and a chain (`chain-10`).
+        secure: There is an upstream behind TLS; with it the route `secure`.
+        connections: That nginx makes room for when it starts.
+    """
 
-    def __enter__(self) -> Rig:
-        os.sched_setaffinity(0, {self.load_core})
-        command = [str(BENCH / "build" / "upstream"), "-t", str(_LIFE_S)]
-        self._upstream = self.start(command, core=self.load_core, stdout=subprocess.PIPE)
-        assert self._upstream.stdout is not None
-        self.up, self.down = (int(self._upstream.stdout.readline()) for _ in range(2))
-        return self
+    quiet: bool = False
+    routes: int = 0
+    targets: tuple[int, ...] = ()
+    secure: bool = False
+    connections: int = 10000
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._upstream is not None:
-            self._upstream.kill()
-            self._upstream.communicate()
-        shutil.rmtree(self.run, ignore_errors=True)
-        os.sched_setaffinity(0, self._affinity)
 
-    def start(
-        self, command: Sequence[str], *, core: int, env: Mapping[str, str] | None = None, stdout: Any = None
-    ) -> subprocess.Popen[bytes]:
-        """Start a process on one core, which ends with this one."""
-
-        def prepare() -> None:
-            os.sched_setaffinity(0, {core})
-            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-        return subprocess.Popen(
-            command, env=env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stdout, preexec_fn=prepare
-        )
-
-    def load(self, target: str, *arguments: str, pid: int | None = None) -> dict[str, Any]:
-        """Load a port or path; what was measured.
-
-        Raises:
-            RuntimeError: When the generator fails.
-        """
-        watched = [] if pid is None else ["-p", str(pid)]
-        command = [str(BENCH / "build" / "load"), *watched, *arguments, target]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr}")
-        measured: dict[str, Any] = json.loads(done.stdout)
-        return measured
-
-    def accepted(self) -> int:
-        """How many connections the upstream has accepted so far."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.up, timeout=5)
-        with contextlib.closing(connection):
-            connection.request("GET", "/stats")
-            return int(json.loads(connection.getresponse().read())["accepted"])
+PLAIN = Variation()
 
 
 class Proxy:
     """A proxy that is measured; each `with` is one life of its process.
 
     Attributes:
+        variation: Of the config that it starts with.
         cold_s: From its start to its first answer.
     """
 
@@ -165,7 +132,8 @@ class Proxy:
 
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
-        self.port = _free_port()
+        self.port = free_port()
+        self.variation = PLAIN
         self.cold_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -210,6 +178,10 @@ class Proxy:
         """Where the first target refuses and the second one answers."""
         raise NotImplementedError
 
+    def encrypted(self) -> Place:
+        """Where the upstream is behind TLS."""
+        raise NotImplementedError
+
     def command(self) -> tuple[list[str], dict[str, str]]:
         """How it is started: arguments and environment."""
         raise NotImplementedError
@@ -237,23 +209,30 @@ class Nginx(Proxy):
     """The unit of measure: it writes a line of JSON for each request, and passes the same bytes."""
 
     name = "nginx"
-    program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    program = secure.NGINX
 
     def __init__(self, rig: Rig) -> None:
         super().__init__(rig)
-        self._failover_port = _free_port()
+        self._failover_port, self._secure_port = free_port(), free_port()
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         """Its config is written first."""
         assert self.program is not None, "nginx is not installed"
         rig, config = self.rig, self.rig.run / "nginx.conf"
-        ports = {"port": self.port, "failover": self._failover_port, "up": rig.up, "down": rig.down}
-        config.write_text(_NGINX.format(run=rig.run, **ports))
+        facts = {"run": rig.run, "certificate": secure.CERTIFICATE, "up": rig.up, "down": rig.down, "tls": rig.tls}
+        facts |= {"port": self.port, "failover": self._failover_port, "secure": self._secure_port}
+        facts |= {"files": rig.files, "connections": self.variation.connections}
+        more = _NGINX_SECURE.format(**facts) if self.variation.secure else ""
+        config.write_text(_NGINX.format(**facts, more=more))
         return [self.program, "-c", str(config), "-e", f"{rig.run}/nginx.error"], {"PATH": os.environ["PATH"]}
 
     def failover(self) -> Place:
         """A port of its own: nginx chooses by address, not by model."""
         return Place(str(self._failover_port), "answer")
+
+    def encrypted(self) -> Place:
+        """A port of its own, too."""
+        return Place(str(self._secure_port), "answer")
 
 
 class Sidecar(Proxy):
@@ -268,23 +247,18 @@ class Sidecar(Proxy):
 
     def __init__(self, rig: Rig, models: Sequence[str]) -> None:
         super().__init__(rig)
-        self._routes = "\n".join(f"  {model}: {{chain: [up/{model}]}}" for model in models)
+        self._models = models
         self._config = rig.run / "sidecar.yaml"
-        self._more, self._more_routes = "", ""
-
-    def vary(self, more: str, routes: int) -> None:
-        """Have the next config say more, and so many routes more."""
-        self._more = more
-        self._more_routes = "".join(f"  route-{number}: {{chain: [up/answer]}}\n" for number in range(routes))
+        self._edit = 0
 
     def write(self) -> Path:
         """Write the config only; its path."""
-        self.save(0)
+        self.save()
         return self._config
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         """Its config is written first."""
-        self.save(0)
+        self.save()
         return [sys.executable, "-m", "sidecar", "serve", "--config", str(self._config)], self.environment()
 
     def environment(self) -> dict[str, str]:
@@ -296,28 +270,75 @@ class Sidecar(Proxy):
         """A route of its own."""
         return Place(str(self.port), "failover")
 
-    def save(self, edit: int) -> float:
-        """Save the config with another target for the route `edited`, atomically; the moment of that."""
-        rig, new = self.rig, self._config.with_suffix(".new")
-        routes = f"{self._routes}\n{self._more_routes}"
-        text = _SIDECAR.format(port=self.port, run=rig.run, up=rig.up, down=rig.down, routes=routes, edit=edit)
-        text += self._more
-        new.write_text(text)
+    def encrypted(self) -> Place:
+        """A route of its own, too."""
+        return Place(str(self.port), "secure")
+
+    def change(self, variation: Variation) -> None:
+        """Have the config of the running daemon differ so from now on."""
+        self.variation = variation
+        self.save()
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection:
+            self.await_effect(connection)
+
+    def save(self) -> float:
+        """Save the config, each time with another target for the route `edited`, atomically; the moment of that."""
+        self._edit += 1
+        new = self._config.with_suffix(".new")
+        new.write_text(self._text())
         saved = time.monotonic()
         new.replace(self._config)
         return saved
 
+    def await_effect(self, connection: http.client.HTTPConnection) -> tuple[float, int]:
+        """Ask until an answer comes from where the last save says: the moment of that, and how many were no 200.
 
-def chat(connection: http.client.HTTPConnection, model: str) -> http.client.HTTPResponse:
-    """Ask for an answer and read it to its end."""
-    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hi"}]})
-    connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
-    response = connection.getresponse()
-    response.read()
-    return response
+        Raises:
+            RuntimeError: The save has no effect.
+        """
+        faults, give_up = 0, time.monotonic() + _EFFECT_S
+        while True:
+            response = chat(connection, "edited")
+            answered = time.monotonic()
+            faults += response.status != 200
+            if response.headers["x-sidecar-target"] == f"up/edit-{self._edit}":
+                return answered, faults
+            if answered > give_up:
+                raise RuntimeError(f"a save has no effect after {_EFFECT_S:g} s")
+            time.sleep(0.001)
 
+    def metric(self, name: str) -> float:
+        """A gauge of its own, as its admin socket tells it."""
+        connection = http.client.HTTPConnection("localhost", timeout=10)
+        with contextlib.closing(connection):
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.connect(f"{self.rig.run}/admin.sock")
+            connection.request("GET", "/metrics")
+            lines = connection.getresponse().read().decode().splitlines()
+        return next(float(line.split()[-1]) for line in lines if line.startswith(f"{name} "))
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    def _text(self) -> str:
+        rig, variation = self.rig, self.variation
+        secured = _SIDECAR_SECURE.format(tls=rig.tls, run=rig.run, certificate=secure.CERTIFICATE)
+        return _SIDECAR.format(
+            port=self.port,
+            run=rig.run,
+            up=rig.up,
+            down=rig.down,
+            edit=self._edit,
+            level="error" if variation.quiet else "info",
+            providers=secured if variation.secure else "",
+            routes="\n".join(f"  {name}: {{chain: [{chain}]}}" for name, chain in self._routes().items()),
+        )
+
+    def _routes(self) -> dict[str, str]:
+        """The rest of the routes, each with its chain."""
+        variation = self.variation
+        routes = {model: f"up/{model}" for model in self._models}
+        if variation.secure:
+            routes["secure"] = "encrypted/answer"
+        for count in variation.targets:
+            targets = [f"up/of-{count}-{number}" for number in range(count)]
+            routes[f"chain-{count}"] = ", ".join(targets)
+            routes[f"pool-{count}"] = "{" + ", ".join(f"{target}: 1" for target in targets) + "}"
+        return routes | {f"route-{number}": "up/answer" for number in range(variation.routes)}

@@ -16,7 +16,7 @@
 #define _GNU_SOURCE
 #include "loop.h"
 
-enum { HEAD_BYTES = 16384, READ_BYTES = 262144, GAPS_MAX = 16, EVENTS_AT_ONCE = 512 };
+enum { HEAD_BYTES = 16384, READ_BYTES = 262144, GAPS_MAX = 16, EVENTS_MOST = 10000 };
 
 struct conn {
     int fd;
@@ -196,7 +196,7 @@ static bool answer_post(struct conn *conn)
     if (at)
         sscanf(at + 7, " : \"%63[^\"]", model);
     int events, gap_ms;
-    if (sscanf(model, "stream-%d-%d", &events, &gap_ms) == 2 && events > 0 && events <= EVENTS_AT_ONCE && gap_ms >= 0)
+    if (sscanf(model, "stream-%d-%d", &events, &gap_ms) == 2 && events > 0 && events <= EVENTS_MOST && gap_ms >= 0)
         return stream(conn, events, gap_ms);
     char body[1024];
     int bytes = snprintf(body, sizeof body,
