@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -44,15 +44,15 @@ from sidecar.model.failures import Failure, Kind
 from sidecar.model.hub import HubRequest, HubResponse, Loss, Wire
 from sidecar.model.records import Usage
 from sidecar.model.request import Call, Peek
-from sidecar.model.topology import Dialect, Operation, Params
+from sidecar.model.topology import Operation, Params
 from sidecar.model.ways import COMMENTLESS, CONVERSATIONS, DIALECT_OF
 
 __all__ = ["Form", "StreamTap", "Whole", "form_of"]
 
 _OF_OPENAI = frozenset({Operation.CHAT, Operation.COMPLETIONS, Operation.EMBEDDINGS})
 _LENT = MINTED.encode()
-_NAMELESS = frozenset({Dialect.BEDROCK_CONVERSE})  # answers there have no id and name no model
 StreamTap = Tap | EventTap
+_Head = TypeVar("_Head", HubResponse, Start)
 
 
 class Whole(msgspec.Struct, frozen=True):
@@ -87,7 +87,9 @@ class Form(Protocol):
         """
 
 
-def form_of(call: Call, endpoint: Operation, wire: Wire, params: Params) -> Form:
+def form_of(
+    call: Call, endpoint: Operation, wire: Wire, params: Params, *, now_utc: Callable[[], float] | None = None
+) -> Form:
     """The form for one attempt.
 
     Args:
@@ -95,6 +97,7 @@ def form_of(call: Call, endpoint: Operation, wire: Wire, params: Params) -> Form
         endpoint: By which the provider is asked.
         wire: The target.
         params: What the provider's config says of the top level.
+        now_utc: Seconds since 1970, for answers in a dialect that tells no time; None: they stay without.
 
     Raises:
         ValidationError: When the request itself cannot be understood.
@@ -106,7 +109,7 @@ def form_of(call: Call, endpoint: Operation, wire: Wire, params: Params) -> Form
         return _object_form(call, endpoint, wire, params)
     if endpoint is call.operation:
         return _Relay(call, endpoint, wire, params)
-    return Translation(call, endpoint, wire, params, requested(call))
+    return Translation(call, endpoint, wire, params, requested(call), now_utc=now_utc)
 
 
 def requested(call: Call) -> HubRequest:
@@ -309,29 +312,44 @@ class Translation(_Conversation):
         wire: The target.
         params: What the provider's config says of the top level.
         request: What is asked.
+        now_utc: See `form_of`.
     """
 
     translates = True
 
-    def __init__(self, call: Call, endpoint: Operation, wire: Wire, params: Params, request: HubRequest) -> None:
+    def __init__(
+        self,
+        call: Call,
+        endpoint: Operation,
+        wire: Wire,
+        params: Params,
+        request: HubRequest,
+        *,
+        now_utc: Callable[[], float] | None = None,
+    ) -> None:
         super().__init__(call, endpoint)
         self.encoder: Encoder | None = None  # writes the stream for the client; None: a new one
         fields = self._their_codec.encode_request(
             msgspec.structs.replace(request, wants_usage=request.stream), wire, self.losses
         )
         self.body = spoken(fields, params)
-        self._name = (call.request_id, wire.model) if self._theirs in _NAMELESS else None
+        self._model = wire.model
+        self._now_utc = now_utc
 
     def _response(self, body: bytes) -> HubResponse | Failure:
         response = super()._response(body)
-        if self._name is None or isinstance(response, Failure):
-            return response
-        id_, model = self._name
-        return msgspec.structs.replace(response, id=response.id or id_, model=response.model or model)
+        return response if isinstance(response, Failure) else self._completed(response)
 
     def _decoder(self) -> Decoder:
-        decoder = super()._decoder()
-        return decoder if self._name is None else _Naming(decoder, *self._name)
+        return _Completing(super()._decoder(), self._completed)
+
+    def _completed(self, head: _Head) -> _Head:
+        """What clients look for and not every dialect tells: an id, the model, and when it was."""
+        created_s = head.created_s
+        if created_s is None and self._now_utc is not None:
+            created_s = int(self._now_utc())
+        id_, model = head.id or self._call.request_id, head.model or self._model
+        return msgspec.structs.replace(head, id=id_, model=model, created_s=created_s)
 
     def tap(self) -> StreamTap:
         # Google's SDK takes every line of a stream for data.
@@ -342,26 +360,23 @@ class Translation(_Conversation):
         return self.encoder or super()._encoder()
 
 
-class _Naming:
-    """A decoder of answers that have neither an id nor the model's name, which clients look for."""
+class _Completing:
+    """A decoder of streams whose beginning may not tell all that clients look for."""
 
-    def __init__(self, decoder: Decoder, id_: str, model: str) -> None:
+    def __init__(self, decoder: Decoder, completed: Callable[[Start], Start]) -> None:
         self._decoder = decoder
-        self._id = id_
-        self._model = model
+        self._completed = completed
 
     def take(self, name: str | None, value: Mapping[str, Any]) -> Sequence[Event]:
-        return self._named(self._decoder.take(name, value))
+        return self._told(self._decoder.take(name, value))
 
     def end(self, *, marked: bool) -> Sequence[Event]:
-        return self._named(self._decoder.end(marked=marked))
+        return self._told(self._decoder.end(marked=marked))
 
-    def _named(self, events: Sequence[Event]) -> Sequence[Event]:
+    def _told(self, events: Sequence[Event]) -> Sequence[Event]:
         if not events or not isinstance(events[0], Start):
             return events
-        start = events[0]
-        named = msgspec.structs.replace(start, id=start.id or self._id, model=start.model or self._model)
-        return [named, *events[1:]]
+        return [self._completed(events[0]), *events[1:]]
 
 
 def _events(decoder: Decoder, stream: bytes) -> Iterable[Event]:

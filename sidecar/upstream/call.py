@@ -72,8 +72,8 @@ class Exchange:
         "_account", "_asked", "_call", "_ended", "_form", "_late", "_launched", "_limits", "_listener", "_model",
         "_on_loss", "_own_watchdog", "_prompt_reply", "_reading", "_reply", "_request", "_rescue", "_stopped",
         "_stream", "_streams", "_tap", "_way", "began", "body", "bytes_out", "connect_s", "dialect", "due", "ending",
-        "failure", "finish_reason", "first_token_s", "head_s", "headers", "id", "losses", "model_served", "reused",
-        "served", "status", "translates", "usage", "waited_s",
+        "failure", "finish_reason", "first_token_s", "head_s", "id", "losses", "model_served", "provider_headers",
+        "reused", "served", "status", "translates", "usage", "waited_s",
     )
     # fmt: on
 
@@ -121,7 +121,7 @@ class Exchange:
         self._streams = False  # the answer comes as events
         self.ending = False  # `read_now` has given all that will come
         self.status: int | None = None
-        self.headers: Mapping[str, str] = {}
+        self.provider_headers: Mapping[str, str] = {}
         self.connect_s: float | None = None
         self.reused: bool | None = None
         self.head_s: float | None = None
@@ -238,7 +238,7 @@ class Exchange:
             self._await_content(self._asked)
         self.status = reply.status
         headers = dict(reply.headers)
-        self.headers = headers if reply.status == 200 else self._account.hide_all(headers)
+        self.provider_headers = headers if reply.status == 200 else self._account.hide_all(headers)
         self._streams = headers.get("content-type", "").startswith("text/event-stream")
         self.connect_s = reply.connect_s
         self.reused = reply.connect_s is None
@@ -287,7 +287,7 @@ class Exchange:
             target = f"{self._account.provider.name}/{self._model}"
             form: Form = self._rescue.form(self._call, operation, way.wire, way.params, target)
         else:
-            form = form_of(self._call, operation, way.wire, way.params)
+            form = form_of(self._call, operation, way.wire, way.params, now_utc=time.time)
         if way.losses:
             form.losses += way.losses
         return form
@@ -301,7 +301,7 @@ class Exchange:
         return self._decoded(status, self._account.hide(body))
 
     def _decoded(self, status: int, body: bytes) -> Failure:
-        return provider_codec(self.dialect).decode_failure(status, self.headers, body, time.time())
+        return provider_codec(self.dialect).decode_failure(status, self.provider_headers, body, time.time())
 
     async def _whole(self) -> Failure | None:
         return self._judged(await self._take(MAX_ANSWER_BYTES + 1))
