@@ -154,14 +154,14 @@ class _Asking:
         if format_.kind is FormatKind.JSON:
             changed(self._losses, "format", f"asked in words, for {DIALECT} has no JSON without a schema")
             return _with_line(system, _JSON_ONLY), {}
-        for name in ("name", "description", "strict"):
-            if getattr(format_, name) not in (None, True):
-                dropped(self._losses, f"format.{name}", "a format is its schema alone, and always strict")
         if self._own:
             return system, {} if FORMER in format_.extra else {"format": self._own_format()}
+        # A format is its schema alone, and always strict; a name elsewhere is for nobody to read.
         if not self._generation.formats:
             changed(self._losses, "format", "asked as the arguments of a tool, for the model knows no formats")
             return system, {}
+        if format_.description:
+            dropped(self._losses, "format.description", "a format is its schema alone")
         schema = fitted(format_.schema or _NO_SCHEMA)
         if schema != format_.schema:
             changed(self._losses, "format.schema", "closed objects, and in words what cannot be enforced")

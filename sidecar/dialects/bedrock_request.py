@@ -150,8 +150,6 @@ class _Asking:
         return {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": self._schema(format_, schema)}}}
 
     def _schema(self, format_: OutputFormat, schema: str) -> dict[str, Any]:
-        if format_.strict is False:
-            dropped(self._losses, "format.strict", "a format is always strict")
         words = {"name": format_.name, "description": format_.description}
         return {"schema": schema, **{name: value for name, value in words.items() if value}}
 

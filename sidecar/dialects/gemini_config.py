@@ -142,9 +142,8 @@ def _narrow(config: dict[str, Any], losses: list[Loss]) -> None:
 def _encode_format(format_: OutputFormat, losses: list[Loss], *, own: bool, whole: bool) -> dict[str, Any]:
     if not own:
         foreign(losses, format_.extra, "response_format", _OWN)
-    for name in ("name", "description", "strict"):
-        if getattr(format_, name) not in (None, True):
-            dropped(losses, f"response_format.{name}", "Gemini takes the schema alone, and always keeps to it")
+    if format_.description:  # a name elsewhere is for nobody to read, and a schema here is always kept to
+        dropped(losses, "response_format.description", "Gemini takes the schema alone")
     if format_.kind is FormatKind.TEXT:
         return {}
     if format_.schema is None:

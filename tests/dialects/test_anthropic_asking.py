@@ -313,6 +313,16 @@ def test_structure_is_asked_for_by_output_config() -> None:
     assert losses == []
 
 
+def test_of_the_words_about_a_schema_only_a_description_is_lost() -> None:
+    words = OutputFormat(FormatKind.SCHEMA, "answer", "What it is.", CLOSED, strict=False)
+    body, losses = write(format=words)
+    assert body["output_config"] == {"format": {"type": "json_schema", "schema": CLOSED}}
+    assert said(losses) == [("format.description", "dropped")]
+    body, losses = write(model=OLD, format=words)
+    assert body["tools"][0]["description"] == "What it is."
+    assert said(losses) == [("format", "changed")]
+
+
 def test_structure_is_asked_of_older_models_by_a_tool() -> None:
     body, losses = write(model=OLD, format=FORMAT)
     assert body["tools"][0]["name"] == ANSWER_TOOL

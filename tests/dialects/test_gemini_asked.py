@@ -137,9 +137,14 @@ SAID: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
     ({"tools": (Tool("web_search", builtin={"type": "web_search"}),)}, {}, ["tools[0] dropped"]),
     ({"parallel_tools": False, "user": "ada"}, {}, ["user dropped", "parallel_tools dropped"]),
     (
-        {"format": OutputFormat(FormatKind.SCHEMA, "answer", schema=SCHEMA)},
+        {"format": OutputFormat(FormatKind.SCHEMA, "answer", schema=SCHEMA, strict=False)},
         {"generationConfig": {"responseMimeType": "application/json", "responseJsonSchema": SCHEMA}},
-        ["response_format.name dropped"],
+        [],
+    ),
+    (
+        {"format": OutputFormat(FormatKind.SCHEMA, "answer", "What it is.", SCHEMA)},
+        {"generationConfig": {"responseMimeType": "application/json", "responseJsonSchema": SCHEMA}},
+        ["response_format.description dropped"],
     ),
     (
         {"format": OutputFormat(FormatKind.JSON), "choices": 1, "top_logprobs": 0, "logprobs": True},
