@@ -7,13 +7,12 @@ a verdict together with the spread in the table.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["AIMS", "Aim", "Verdict", "told", "verdicts"]
+from report import Results, paired
 
-# phase -> subject -> figure -> one value for each round
-Results = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
+__all__ = ["AIMS", "Aim", "Verdict", "told", "verdicts"]
 
 Measure = Callable[[Results, str, str], list[float]]
 
@@ -22,18 +21,17 @@ def _own(results: Results, phase: str, figure: str) -> list[float]:
     return list(results.get(phase, {}).get("sidecar", {}).get(figure, ()))
 
 
-def _unit(results: Results, phase: str, figure: str) -> list[float]:
-    return list(results.get(phase, {}).get("nginx", {}).get(figure, ()))
+def _pairs(results: Results, phase: str, figure: str) -> list[tuple[float, float]]:
+    """The daemon's figure with nginx's."""
+    return paired(_own(results, phase, figure), results.get(phase, {}).get("nginx", {}).get(figure, ()))
 
 
 def _ratio(results: Results, phase: str, figure: str) -> list[float]:
-    pairs = zip(_own(results, phase, figure), _unit(results, phase, figure), strict=False)
-    return [own / unit for own, unit in pairs if unit > 0]
+    return [own / unit for own, unit in _pairs(results, phase, figure) if unit > 0]
 
 
 def _later_ms(results: Results, phase: str, figure: str) -> list[float]:
-    pairs = zip(_own(results, phase, figure), _unit(results, phase, figure), strict=False)
-    return [(own - unit) / 1000 for own, unit in pairs]
+    return [(own - unit) / 1000 for own, unit in _pairs(results, phase, figure)]
 
 
 @dataclass(frozen=True)

@@ -122,9 +122,9 @@ class Run:
         with subject:
             begun = phases.rested(subject)
             for name in loads:
-                self._note(name, subject.name, phases.loaded(subject, name, scale))
+                self._note(name, subject.name, phases.loaded(subject, name, scale), subject)
             if edited:
-                self._note("edit", subject.name, phases.edit(self._sidecar, scale))
+                self._note("edit", subject.name, phases.edit(self._sidecar, scale), subject)
         if "cold" in self._wanted:
             self._note("cold", subject.name, phases.cold(subject, scale, begun))
 
@@ -141,14 +141,16 @@ class Run:
         subject.variation = growth.beginning(self._rig, self._scale)
         with subject:
             for name in wanted:
-                self._note(name, subject.name, growth.measured(subject, name, self._scale))
+                self._note(name, subject.name, growth.measured(subject, name, self._scale), subject)
         subject.variation = PLAIN
 
-    def _note(self, phase: str, subject: str, figures: phases.Figures) -> None:
+    def _note(self, phase: str, subject: str, figures: phases.Figures, proxy: Proxy | None = None) -> None:
         told = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items())
         print(f"  {phase:18} {subject:8} {told}", file=sys.stderr, flush=True)
         for name, value in figures.items():
             self.values[phase][subject][name].append(value)
+        if proxy is not None and figures.get("faults") and (complaint := proxy.complaint()):
+            self.notes.append(f"{phase} with {subject}: {complaint}")
 
 
 def _faulty(values: Values) -> list[tuple[str, str, float]]:

@@ -10,7 +10,7 @@ import sysconfig
 import time
 from collections.abc import Mapping, Sequence
 
-__all__ = ["interpreter", "loop_ms", "table"]
+__all__ = ["Results", "interpreter", "loop_ms", "paired", "table"]
 
 # phase -> subject -> figure -> one value for each round
 Results = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
@@ -92,17 +92,22 @@ def _row(results: Results, phase: str, figure: str, title: str, decimals: int, h
     alone = values.pop("direct", [])
     if how is _ADDED and alone:
         values = {
-            subject: [value - base for value, base in zip(each, alone, strict=True)] for subject, each in values.items()
+            subject: [value - base for value, base in zip(each, alone, strict=False)]
+            for subject, each in values.items()
         }
+    pairs = paired(values.get("sidecar", []), values.get("nginx", []))
     if how is _LATER:
-        unit = values.pop("nginx", [])
-        values["sidecar"] = [own - other for own, other in zip(values.get("sidecar", []), unit, strict=False)]
+        values = {"sidecar": [own - unit for own, unit in pairs]}
+        pairs = []
     if not values.get("sidecar"):
         return None
-    ratios: list[float] = []
-    if "nginx" in values and all(value > 0 for value in values["nginx"]):
-        ratios = [ours / unit for ours, unit in zip(values["sidecar"], values["nginx"], strict=True)]
+    ratios = [own / unit for own, unit in pairs] if all(unit > 0 for _, unit in pairs) else []
     return (title, *_cell(values.get("nginx", []), decimals), *_cell(values["sidecar"], decimals), *_cell(ratios, 2))
+
+
+def paired(own: Sequence[float], unit: Sequence[float]) -> list[tuple[float, float]]:
+    """The values of each round; none if one of them lacks a round, for its faults."""
+    return list(zip(own, unit, strict=True)) if len(own) == len(unit) else []
 
 
 def _cell(values: Sequence[float], decimals: int) -> tuple[str, str]:

@@ -23,6 +23,7 @@ _START_S = 15.0
 _STOP_S = 10.0
 _EFFECT_S = 10.0
 _POLL_S = 0.002
+_WRONG = ('"level":"error"', '"level":"warning"', '"outcome":"failed"', '"outcome":"truncated"')
 
 _NGINX = """
 daemon off; master_process off; pid {run}/nginx.pid; error_log {run}/nginx.error warn; worker_rlimit_nofile {files};
@@ -169,6 +170,12 @@ class Proxy:
         """Its memory now."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def complaint(self) -> str:
+        """The last line that it wrote of something that went wrong; nothing if there is none."""
+        lines = (self.rig.run / f"{self.name}.out").read_text(errors="replace").splitlines()
+        bad = (line for line in reversed(lines) if not line.startswith("{") or any(map(line.__contains__, _WRONG)))
+        return next(bad, "")[:1000]
 
     def place(self, model: str, *, unix: bool = False) -> Place:
         """Where to ask for a model."""
