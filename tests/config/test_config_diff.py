@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sidecar.config import diff
 
 OLD = """
@@ -54,6 +56,28 @@ def test_every_change_has_its_line(snapshot):
     assert (found.routes.added, found.routes.removed, found.routes.changed) == (("more",), (), ("fast", "slow"))
     assert found.settings.changed == ("log.level", "limits.max_body")
     assert "secret" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("chain", "more", "told"),
+    [
+        ("{a/x: 1, b/y: 3}", "", "chain [{a/x: 1, b/y: 2}] -> [{a/x: 1, b/y: 3}]"),
+        ("{a/x: 1, b/z: 2}", "", "chain [{a/x: 1, b/y: 2}] -> [{a/x: 1, b/z: 2}]"),
+        ("{a/x: 1, c/y: 2}", "", "chain [{a/x: 1, b/y: 2}] -> [{a/x: 1, c/y: 2}]"),
+        ("{a/x: 1}", "", "chain [{a/x: 1, b/y: 2}] -> [a/x]"),
+        ("{a/x: 1, b/y: 2}, c/z", "", "chain [{a/x: 1, b/y: 2}] -> [{a/x: 1, b/y: 2}, c/z]"),
+        ("{a/x: 1, b/y: 2}", ", balance: fastest", "balance random -> fastest"),
+        ("{a/x: 1, b/y: 2}", ", sticky: x-user", "sticky none -> x-user"),
+        ("{a/x: 1, b/y: 2}", ", attempts: {max_attempts: 2}", "attempts.max_attempts none -> 2"),
+    ],
+)
+def test_each_part_of_a_route_that_changed_alone_is_told(snapshot, chain, more, told):
+    slow = "slow: {chain: [{a/x: 1, b/y: 2}], balance: random}"
+    balance = "" if "balance" in more else ", balance: random"
+    text = OLD.replace(slow, f"slow: {{chain: [{chain}]{balance}{more}}}")
+    found = diff(snapshot(OLD, env=ENV), snapshot(text, env=ENV))
+    assert found.lines() == [f"routes.slow: {told}"]
+    assert found.routes.changed == ("slow",)
 
 
 def test_nothing_changed_is_false(snapshot):
