@@ -57,6 +57,7 @@ from sidecar.sources.last_good import LastGood
 from sidecar.sources.places import default_admin_path, make_private_directory
 from sidecar.sources.secrecy import keep_secrets
 from sidecar.sources.start import Start, start
+from sidecar.upstream.factory import prepare
 
 __all__ = ["EXIT_CONFIG", "EXIT_CRASH", "run"]
 
@@ -194,6 +195,7 @@ class Daemon:
                 self._spawn(self._reloader.run())
                 self._spawn(manager.run_health_checks())
                 self._spawn(_give_memory_back(manager))
+                self._spawn(_prepare(manager.snapshot))
                 self._spawn(self._lag.run())
                 await self._stopping.wait()
                 await self._drain()
@@ -271,6 +273,7 @@ class Daemon:
         for door, settings in ((self._admin, snapshot.settings.admin), (self._metrics, snapshot.settings.metrics)):
             if door is not None and (waits := door.guard_anew(settings)) is not None:
                 self._manager.log.event("warning", "config.warned", warning=waits)
+        self._spawn(_prepare(snapshot))
         await self._doors.commit(change, linger_s=snapshot.settings.drain.timeout_s)
 
     @contextlib.asynccontextmanager
@@ -386,6 +389,11 @@ def _allow_descriptors() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid even that
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+async def _prepare(snapshot: Snapshot) -> None:
+    """Once requests are answered, what the first of them to each provider would wait for; else they wait for it."""
+    await asyncio.to_thread(prepare, tuple(snapshot.providers.values()))
 
 
 async def _give_memory_back(manager: LLMManager, *, look_every_s: float = 0.5) -> None:

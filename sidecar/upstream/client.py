@@ -22,7 +22,21 @@ import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from types import SimpleNamespace
 
-import aiohttp
+from aiohttp import (
+    ClientConnectorCertificateError,
+    ClientConnectorError,
+    ClientConnectorSSLError,
+    ClientError,
+    ClientHttpProxyError,
+    ClientResponse,
+    ClientResponseError,
+    ClientSession,
+    ClientTimeout,
+    ConnectionTimeoutError,
+    DummyCookieJar,
+    TCPConnector,
+    TraceConfig,
+)
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
@@ -48,7 +62,7 @@ class AiohttpTransport:
         self._where = origin.authority
         self._base = f"{origin.scheme}://{origin.authority}"
         self._proxy = _proxy(origin) if origin.trust_env else None
-        self._session: aiohttp.ClientSession | None = None
+        self._session: ClientSession | None = None
         self._replies: set[AiohttpReply] = set()  # open ones
         self._closed = False
 
@@ -65,10 +79,10 @@ class AiohttpTransport:
                 data=_payload(request.body),
                 allow_redirects=False,
                 proxy=self._proxy,
-                timeout=aiohttp.ClientTimeout(total=None, connect=connect_s, ceil_threshold=math.inf),
+                timeout=ClientTimeout(total=None, connect=connect_s, ceil_threshold=math.inf),
                 trace_request_ctx=timing,
             )
-        except (aiohttp.ClientError, OSError) as error:
+        except (ClientError, OSError) as error:
             raise _translated(self._where, error) from None
         reply = AiohttpReply(self._where, response, timing.connect_s, self._replies)
         if response.status == 101:
@@ -93,7 +107,7 @@ class AiohttpTransport:
             await self._session.close()
             await asyncio.sleep(0)  # the sockets are closed in the loop's next turn
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _open(self) -> ClientSession:
         """The session, made at first use because it belongs to a running loop."""
         if self._closed:
             raise TransportError(Breach.CONNECT, f"{self._where}: the transport is closed")
@@ -101,16 +115,16 @@ class AiohttpTransport:
             message = f"{self._origin.host}: link-local addresses are never connected to"
             raise TransportError(Breach.RESOLVE, message)
         if self._session is None:
-            connector = aiohttp.TCPConnector(
+            connector = TCPConnector(
                 limit=0,
                 keepalive_timeout=IDLE_S,
                 resolver=_Resolver(),
                 use_dns_cache=False,
                 ssl=client_context(self._origin.tls) if self._origin.scheme == "https" else True,
             )
-            self._session = aiohttp.ClientSession(
+            self._session = ClientSession(
                 connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),
+                cookie_jar=DummyCookieJar(),
                 auto_decompress=False,
                 skip_auto_headers=_AUTO_HEADERS,
                 max_line_size=HEAD_LINE_BYTES_MAX,
@@ -124,7 +138,7 @@ class AiohttpReply:
     """A response whose head has come, until it is read to its end or closed."""
 
     def __init__(
-        self, where: str, response: aiohttp.ClientResponse, connect_s: float | None, open_replies: set[AiohttpReply]
+        self, where: str, response: ClientResponse, connect_s: float | None, open_replies: set[AiohttpReply]
     ) -> None:
         self.status: int = response.status
         self.headers: Sequence[tuple[str, str]] = [
@@ -149,7 +163,7 @@ class AiohttpReply:
         except asyncio.CancelledError:
             self.close()
             raise
-        except (aiohttp.ClientError, HttpProcessingError, OSError):
+        except (ClientError, HttpProcessingError, OSError):
             self._broken = True
         if self._broken and not chunk:
             raise TransportError(Breach.CUT, f"{self._where}: the response's body broke off")
@@ -219,7 +233,7 @@ def _is_link_local(host: str) -> bool:
         return False
 
 
-def _stopwatch() -> aiohttp.TraceConfig:
+def _stopwatch() -> TraceConfig:
     """Notes how long a request's own connection took, if it made one."""
 
     async def started(_: object, context: SimpleNamespace, __: object) -> None:
@@ -229,26 +243,26 @@ def _stopwatch() -> aiohttp.TraceConfig:
         timing = context.trace_request_ctx
         timing.connect_s = time.monotonic() - timing.started
 
-    trace = aiohttp.TraceConfig()
+    trace = TraceConfig()
     trace.on_connection_create_start.append(started)
     trace.on_connection_create_end.append(ended)
     return trace
 
 
-def _translated(where: str, error: aiohttp.ClientError | OSError) -> TransportError:
+def _translated(where: str, error: ClientError | OSError) -> TransportError:
     """An error before the head, in our words; the order matters, for these classes inherit from each other."""
     match error:
-        case aiohttp.ConnectionTimeoutError():
+        case ConnectionTimeoutError():
             return TransportError(Breach.CONNECT_TIMEOUT, f"{where}: not connected in time")
-        case aiohttp.ClientConnectorCertificateError():
+        case ClientConnectorCertificateError():
             return handshake_error(where, error.certificate_error)
-        case aiohttp.ClientConnectorSSLError():
+        case ClientConnectorSSLError():
             return handshake_error(where, error.os_error)
-        case aiohttp.ClientHttpProxyError():
+        case ClientHttpProxyError():
             return TransportError(Breach.CONNECT, f"{where}: the proxy answered {error.status}")
-        case aiohttp.ClientConnectorError():
+        case ClientConnectorError():
             return TransportError(Breach.CONNECT, f"{where}: {error.os_error.strerror or 'not reachable'}")
-        case aiohttp.ClientResponseError():
+        case ClientResponseError():
             return TransportError(Breach.PROTOCOL, f"{where}: the answer is not HTTP/1.1")
         case _:
             return TransportError(Breach.RESET, f"{where}: the connection ended before the response began")

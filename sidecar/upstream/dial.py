@@ -22,8 +22,9 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from sidecar.model.topology import Tls
 from sidecar.upstream.tls import client_context, handshake_error
 from sidecar.upstream.transport import Breach, Origin, TransportError
 
@@ -40,6 +41,7 @@ class Dialer:
         self._where = origin.authority
         self._tls = origin.tls if origin.scheme == "https" else None
         self._context: ssl.SSLContext | None = None
+        self._making: asyncio.Task[ssl.SSLContext] | None = None  # of the context
         self._last_good: str | None = None
 
     async def dial(self, protocol: Callable[[], P], *, connect_s: float) -> P:
@@ -53,7 +55,7 @@ class Dialer:
         try:
             async with asyncio.timeout_at(ends_at):
                 if self._tls is not None and self._context is None:
-                    self._context = client_context(self._tls)
+                    self._context = await self._made(self._tls)
                 addresses = [address for _, address in await resolve(self._host, self._port)]
                 addresses.sort(key=lambda address: address != self._last_good)  # the rest keeps its order
                 for untried, address in zip(range(len(addresses), 1, -1), addresses, strict=False):
@@ -68,6 +70,13 @@ class Dialer:
                 return await self._connect(protocol, addresses[-1])
         except TimeoutError:
             raise TransportError(Breach.CONNECT_TIMEOUT, f"{self._where}: not connected in {connect_s:g} s") from None
+
+    async def _made(self, tls: Tls) -> ssl.SSLContext:
+        """The context, made in a thread: a loop that reads every authority of the system answers nobody meanwhile."""
+        if self._making is None or self._making.done():
+            self._making = asyncio.create_task(asyncio.to_thread(client_context, tls))
+            self._making.add_done_callback(_seen)
+        return await asyncio.shield(self._making)
 
     async def _connect(self, protocol: Callable[[], P], address: str) -> P:
         """Connect to one address. Both kinds of loop set TCP_NODELAY, and clean up when this is cancelled."""
@@ -131,6 +140,10 @@ async def _ask(host: str, port: int) -> _Addresses:
 
 def _answered(key: tuple[asyncio.AbstractEventLoop, str, int], task: asyncio.Task[_Addresses]) -> None:
     del _lookups[key]
+    _seen(task)
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
         task.exception()  # whoever asked may be gone: then nobody else looks at it
 

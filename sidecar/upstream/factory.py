@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
+from importlib import import_module
 from urllib.parse import urlsplit
 
-from sidecar.model.topology import Tls
-from sidecar.upstream.client import AiohttpTransport
+from sidecar.model.topology import Provider, Tls, TransportName
 from sidecar.upstream.pool import Pool
-from sidecar.upstream.transport import Origin, Transport
+from sidecar.upstream.tls import client_context
+from sidecar.upstream.transport import Origin, Transport, TransportError
 
-__all__ = ["open_transport", "parse_origin"]
+__all__ = ["open_transport", "parse_origin", "prepare"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -22,7 +25,20 @@ def open_transport(origin: Origin, *, aiohttp: bool = False) -> Transport:
         aiohttp: Use aiohttp's client. An origin that trusts the environment gets it anyway, because only
             that client can speak to a proxy.
     """
-    return AiohttpTransport(origin) if aiohttp or origin.trust_env else Pool(origin)
+    if not aiohttp and not origin.trust_env:
+        return Pool(origin)
+    from sidecar.upstream.client import AiohttpTransport  # noqa: PLC0415 - rarely asked for, and dear to import
+
+    return AiohttpTransport(origin)
+
+
+def prepare(providers: Iterable[Provider]) -> None:
+    """Make what the first connections to these providers would have to wait for: some 50 ms, meant for a thread."""
+    if any(each.trust_env or each.transport is TransportName.AIOHTTP for each in providers):
+        import_module("sidecar.upstream.client")
+    if any(each.base_url.startswith("https:") and each.tls == Tls() for each in providers):
+        with contextlib.suppress(TransportError):  # the connection that meets it tells of it
+            client_context(Tls())
 
 
 def parse_origin(base_url: str, tls: Tls = Tls(), trust_env: bool = False) -> tuple[Origin, str]:  # noqa: B008  # frozen

@@ -10,21 +10,27 @@ from __future__ import annotations
 
 import ssl
 from functools import lru_cache
+from threading import Lock
 
 from sidecar.model.topology import Tls
 from sidecar.upstream.transport import Breach, TransportError
 
 __all__ = ["client_context", "handshake_error"]
 
+_ONE_AT_A_TIME = Lock()
+
 
 def client_context(tls: Tls) -> ssl.SSLContext:
-    """The context for connections that are checked as `tls` says; reads files, so it takes milliseconds.
+    """The context for connections that are checked as `tls` says; 50 ms of a processor for the system's authorities.
+
+    May be called from any thread.
 
     Raises:
         TransportError: TLS, naming the file that cannot be used.
     """
     if tls == Tls():
-        return _system_context()
+        with _ONE_AT_A_TIME:  # whoever comes meanwhile waits, and takes the one that was made
+            return _system_context()
     return _context(tls)
 
 

@@ -1,0 +1,29 @@
+"""A daemon imports aiohttp's server alone; whoever asks for more has all of it."""
+
+import subprocess
+import sys
+
+
+def _said(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=30).stdout
+
+
+def test_the_client_is_not_imported_until_it_is_asked_for() -> None:
+    code = (
+        "import sys, sidecar.server, aiohttp.web; print('aiohttp.client' in sys.modules);"
+        "import aiohttp; print(aiohttp.ClientSession.__module__, aiohttp.web.Request.__name__);"
+        "from aiohttp import TCPConnector; print(type(aiohttp).__name__, hasattr(aiohttp, 'no_such_name'))"
+    )
+    assert _said(code).splitlines() == ["False", "aiohttp.client Request", "module False"]
+
+
+def test_the_version_is_the_packages_own() -> None:
+    with_and_without = [
+        _said(f"{first}import aiohttp.http; print(aiohttp.__version__, aiohttp.http.SERVER_SOFTWARE)")
+        for first in ("", "import sidecar.server; ")
+    ]
+    assert with_and_without[0] == with_and_without[1]
+
+
+def test_a_package_that_was_imported_before_stays_what_it_is() -> None:
+    assert _said("import aiohttp; a = aiohttp; import sidecar.server; import aiohttp; print(a is aiohttp)") == "True\n"
