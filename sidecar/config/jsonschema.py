@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from msgspec import inspect
+from msgspec.structs import FieldInfo
 
 from sidecar.config import units
 from sidecar.config.presets import PRESETS
@@ -46,9 +47,7 @@ def _section(section: type[Section], definitions: dict[str, Any]) -> dict[str, A
     return {**schema, "required": required} if required else schema
 
 
-def _property(
-    section: type[Section], field: inspect.Field, shape: Shape, definitions: dict[str, Any]
-) -> dict[str, Any]:
+def _property(section: type[Section], field: FieldInfo, shape: Shape, definitions: dict[str, Any]) -> dict[str, Any]:
     schema = {**_type(shape, definitions), "description": shape.description}
     default = _default(section, field.name, shape)
     return schema if default is None else {**schema, "default": default}

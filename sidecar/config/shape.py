@@ -1,13 +1,19 @@
-"""The schema's types as `msgspec.inspect` reads them, without their wrappers: what the walkers walk."""
+"""The schema's types as `msgspec.inspect` reads them, without their wrappers: what the walkers walk.
+
+That library reads a type with everything inside it, all the schema in one go: a tenth of a start, for maps that
+hardly any file has. So it is asked for what is inside a map only when that map is met.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
-from msgspec import inspect
+from msgspec import UnsetType, inspect
+from msgspec.structs import FieldInfo
 
 from sidecar.config.problems import child
 from sidecar.config.schema import ConfigKeys
@@ -36,11 +42,34 @@ def unwrap(wrapped: inspect.Type) -> Shape:
 
 
 @cache
-def fields_of(section: type[Section]) -> Mapping[str, tuple[inspect.Field, Shape]]:
+def fields_of(section: type[Section]) -> Mapping[str, tuple[FieldInfo, Shape]]:
     """The known keys of a map."""
-    described = inspect.type_info(section)
-    assert isinstance(described, inspect.StructType)  # sections are Structs
-    return {field.encode_name: (field, unwrap(field.type)) for field in described.fields}
+    return {field.encode_name: (field, unwrap(_described(field.type))) for field in msgspec.structs.fields(section)}
+
+
+def _described(hint: Any) -> inspect.Type:
+    """A type as the library tells it, but for the fields of the maps in it."""
+    origin, inside = get_origin(hint), get_args(hint)
+    if origin is Annotated and _holds(inside[0]):
+        noted = inspect.type_info(Annotated[Any, *inside[1:]])  # what is known of a map or list is said in words
+        inner = _described(inside[0])
+        return msgspec.structs.replace(noted, type=inner) if isinstance(noted, inspect.Metadata) else inner
+    if origin in (Union, UnionType):
+        members = tuple(_described(member) for member in inside if member is not UnsetType)
+        return members[0] if len(members) == 1 else inspect.UnionType(members)
+    if origin is dict:
+        return inspect.DictType(_described(inside[0]), _described(inside[1]))
+    if origin is list:
+        return inspect.ListType(_described(inside[0]))
+    return inspect.StructType(hint, ()) if _is_section(hint) else inspect.type_info(hint)
+
+
+def _holds(hint: Any) -> bool:
+    return _is_section(hint) or get_origin(hint) in (Union, UnionType, dict, list)
+
+
+def _is_section(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Section)
 
 
 def choices(kind: Any) -> list[Any]:
