@@ -65,6 +65,7 @@ EXIT_CONFIG = 78  # sysexits.h: EX_CONFIG
 EXIT_CRASH = 70  # EX_SOFTWARE
 _FLUSH_S = 5.0
 _GC_OBJECTS = 10_000  # more are made before the collector looks: requests leave no cycles behind
+_SWITCH_S = 0.001  # the loop waits so long for a thread that computes, such as the one that compiles an edit
 _FLOOD_REQUESTS = 200  # under way at once
 _LAST_WORDS_S = 2.0  # for error events to reach their clients
 
@@ -114,6 +115,7 @@ def run(config: str | None, *, strict: bool = False) -> int:
         _refuse(error, environ)
         return EXIT_CONFIG
     _allow_descriptors()
+    sys.setswitchinterval(_SWITCH_S)
     capture = Capture(log)
     capture.install()
     try:
@@ -185,9 +187,9 @@ class Daemon:
         try:
             await self._doors.commit(self._doors.prepare(manager.snapshot.settings.listen), linger_s=0)
             async with self._side_doors():
-                gc.collect()
-                gc.freeze()  # what start-up made lives as long as the process
+                gc.freeze()  # what start-up made lives as long as the process; to look for the rest is a tenth of a start
                 gc.set_threshold(_GC_OBJECTS, 20, 20)
+                gc.enable()
                 self._say_started()
                 self._notifier.ready(self._in_short())
                 self._spawn(self._keep_config(manager.configuration.written))
