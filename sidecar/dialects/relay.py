@@ -2,9 +2,10 @@
 
 `Tap` is a pure transducer, bytes in, bytes and facts out. Until the first content it holds everything
 back (so that a failure can still be answered by another target unseen); after it, whole frames pass as
-they came. What most frames say, "here is more of the first choice", is checked for all frames of a
-read in one call; where that check fails, they are looked into one by one. How a stream was torn on its
-way changes nothing: not what passes, and not the facts.
+they came. What most frames say, "here is more of the first choice", is checked for all frames of a read at
+once: by their bytes, where they are like one before them, else by decoding them in one call; where that
+check fails, too, they are looked into one by one. How a stream was torn on its way changes nothing: not
+what passes, and not the facts.
 
 Three things never pass: a frame that is not JSON (skipped and counted), the usage chunk that only we
 asked for, and an error event (the caller ends the stream with its own).
@@ -13,6 +14,7 @@ asked for, and an error event (the caller ends the stream with its own).
 from __future__ import annotations
 
 from sidecar.dialects.loose import MALFORMED
+from sidecar.dialects.mould import Mould
 from sidecar.dialects.openai_facts import DONE, EventFacts, plain_events, read_event
 from sidecar.dialects.sse import MAX_FRAME_BYTES, Framer, parse, split
 from sidecar.model.failures import Failure, Kind
@@ -38,6 +40,7 @@ class Tap:
         "_finished",
         "_framer",
         "_held_bytes",
+        "_mould",
         "_quick",
         "_ready",
         "_started",
@@ -61,6 +64,7 @@ class Tap:
         self._finished: set[int] = set()
         self._withhold_usage = withhold_usage
         self._quick = False  # a plain event could tell nothing new
+        self._mould: Mould | None = None  # of a plain event
         self.committed = False  # content has come, or more preamble than is held
         self.done = False  # the terminal event has come
         self.fault: bytes | None = None  # the data of an error event
@@ -82,7 +86,7 @@ class Tap:
         After `fault` or `done` is set, what follows in the stream is of no interest and does not pass.
         """
         frames = self._framer.feed(data)
-        if self._quick and _plain(frames):
+        if self._quick and self._are_plain(frames):
             return frames
         if frames:
             self._look(frames)
@@ -156,10 +160,21 @@ class Tap:
             frames = frames[cut:]
         if self._quick:
             cut = _before_last(frames)
-            if _plain(frames[:cut]):
+            if self._are_plain(frames[:cut]):
                 self._pass(frames[:cut])
                 frames = frames[cut:]
         self._look_at_each(frames)
+
+    def _are_plain(self, frames: bytes) -> bool:
+        """Whether none of these frames says anything of interest."""
+        if self._mould is not None and self._mould.fits(frames):
+            return True
+        cut = frames.find(b"\n\n") + 2
+        first = frames[:cut] if cut >= 2 else frames
+        if not _plain(first):
+            return False
+        self._mould = Mould.of(first) or self._mould
+        return len(first) == len(frames) or (self._mould is not None and self._mould.fits(frames)) or _plain(frames)
 
     def _look_at_each(self, frames: bytes) -> None:
         pieces = split(frames)
