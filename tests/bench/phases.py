@@ -249,6 +249,7 @@ def compiled(proxy: Sidecar, scale: Scale) -> Figures:
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(path)],
+        cwd=ROOT,
         env=proxy.environment(),
         capture_output=True,
         text=True,

@@ -95,8 +95,9 @@ class Rig:
             os.sched_setaffinity(0, {core})
             _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
+        # `python -m` looks in the current directory first: another checkout there is not to be measured.
         return subprocess.Popen(
-            command, env=env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stdout, preexec_fn=prepare
+            command, env=env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stdout, preexec_fn=prepare
         )
 
     def load(self, target: str, *arguments: str, pid: int | None = None) -> dict[str, Any]:
