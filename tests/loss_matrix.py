@@ -18,7 +18,7 @@ from typing import NamedTuple
 from sidecar.dialects.dialect import Untranslatable
 from sidecar.dialects.table import codec, provider_codec
 from sidecar.model.hub import How, Loss, Wire
-from sidecar.model.topology import ClientDialect, Dialect, ModelFacts
+from sidecar.model.topology import ClientDialect, Dialect, ModelFacts, Quirk
 from tests.loss_probes import BASES, PROBES
 
 __all__ = ["IMPLIED", "PAGE", "PAIRS", "SILENT", "Cell", "cells", "told"]
@@ -40,7 +40,7 @@ _INDEX = re.compile(r"\[\d+\]")
 _FACTS = ModelFacts(reasoning=True)
 # A model that takes nearly all that its vendor documents, so that what is told is the dialect's, not the model's.
 _WIRES: dict[Dialect, Wire] = {
-    Dialect.OPENAI_CHAT: Wire("gpt-5.4", _FACTS),
+    Dialect.OPENAI_CHAT: Wire("gpt-5.4", _FACTS, frozenset({Quirk.OPENAI_FIELDS})),
     Dialect.OPENAI_RESPONSES: Wire("gpt-5.4", _FACTS),
     Dialect.ANTHROPIC_MESSAGES: Wire("claude-sonnet-4-6", _FACTS),
     Dialect.GEMINI_GENERATE: Wire("gemini-3-pro-preview", _FACTS),

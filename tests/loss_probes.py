@@ -161,6 +161,7 @@ _RESPONSES: Mapping[str, _Fields] = {
     },
     "image, inline": _input_part({"type": "input_image", "image_url": f"data:image/png;base64,{_PNG}"}),
     "image by URL": _input_part({"type": "input_image", "image_url": _HTTPS}),
+    "`detail` of an image": _input_part({"type": "input_image", "image_url": _HTTPS, "detail": "low"}),
     "file, inline": _input_part(
         {"type": "input_file", "filename": "a.pdf", "file_data": f"data:application/pdf;base64,{_PDF}"}
     ),

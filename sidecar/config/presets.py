@@ -65,7 +65,14 @@ _BEDROCK_REASONING = (
     "openai.gpt-oss",
     "qwen.qwen3",
 )
-_OPENAI_QUIRKS = frozenset({Quirk.MAX_COMPLETION_TOKENS, Quirk.REASONING_REFUSES_SAMPLING, Quirk.DEVELOPER_ROLE})
+_OPENAI_QUIRKS = frozenset(
+    {
+        Quirk.MAX_COMPLETION_TOKENS,
+        Quirk.REASONING_REFUSES_SAMPLING,
+        Quirk.DEVELOPER_ROLE,
+        Quirk.OPENAI_FIELDS,
+    }
+)
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from sidecar.dialects.openai_chat_messages import messages_of, read_messages
 from sidecar.dialects.openai_chat_parts import mark_of, read_mark, wrong
 from sidecar.dialects.openai_chat_retold import retold
 from sidecar.dialects.openai_chat_spelling import difference, said_as
+from sidecar.dialects.openai_shared import SAFETY
 from sidecar.model.hub import (
     ChoiceMode,
     FormatKind,
@@ -49,7 +50,6 @@ _SAME = (*_NUMBERS, *_COUNTS, *_FLAGS, "service_tier", "metadata")
 
 # Notes on how a field was written.
 _NEW_LIMIT = "~max_completion_tokens"
-_SAFETY = "~safety_identifier"
 _ONE_STOP = "~stop"
 _OBJECT = "~reasoning"
 _THINKING = "~thinking"
@@ -146,7 +146,7 @@ def _read_user(fields: Mapping[str, Any], notes: dict[str, Any]) -> str | None:
     safe: str | None = _typed(fields, "safety_identifier", str, "a text")
     if safe is None or user is not None:
         return user
-    notes[_SAFETY] = True
+    notes[SAFETY] = True
     return safe
 
 
@@ -297,7 +297,7 @@ def encode_request(request: HubRequest, wire: Wire, losses: list[Loss]) -> dict[
         body = said_as(_written(request), request.extra)
     else:
         request = retold(request, wire, losses)
-        body = _written(request)
+        body = said_as(_written(request), request.extra)
         if not request.stream:
             del body["stream"]
     fit(body, Operation.CHAT, wire, losses)
@@ -318,7 +318,7 @@ def _written(request: HubRequest) -> dict[str, Any]:
     if request.max_tokens is not None:
         body["max_completion_tokens" if _NEW_LIMIT in request.extra else "max_tokens"] = request.max_tokens
     if request.user is not None:
-        body["safety_identifier" if _SAFETY in request.extra else "user"] = request.user
+        body["safety_identifier" if SAFETY in request.extra else "user"] = request.user
     if request.stop:
         body["stop"] = request.stop[0] if _ONE_STOP in request.extra else list(request.stop)
     if request.tools:

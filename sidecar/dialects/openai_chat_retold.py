@@ -19,6 +19,7 @@ from sidecar.dialects.dialect import Untranslatable
 from sidecar.dialects.efforts import effort_of
 from sidecar.dialects.losses import added, changed, dropped, foreign
 from sidecar.dialects.openai_chat_parts import AUDIO_FORMATS
+from sidecar.dialects.openai_shared import SAFETY, detail_of_responses, of_responses
 from sidecar.model.blocks import (
     Block,
     CacheMark,
@@ -66,7 +67,7 @@ def retold(request: HubRequest, wire: Wire, losses: list[Loss]) -> HubRequest:
     )
     if not messages:
         raise Untranslatable("none of the messages holds anything that openai-chat could say")
-    foreign(losses, request.extra, "", _OWN)
+    extra = teller.rest(request.extra)
     if request.top_k is not None:
         dropped(losses, "top_k", "openai-chat has no top_k")
     if len(request.stop) > _MAX_STOPS:
@@ -89,7 +90,7 @@ def retold(request: HubRequest, wire: Wire, losses: list[Loss]) -> HubRequest:
         store=request.store or None,  # not to store is the default, and the word is OpenAI's own
         service_tier=teller.tier(request.service_tier),
         wants_usage=request.wants_usage and request.stream,
-        extra={"~reasoning": True} if Quirk.REASONING_OBJECT in wire.quirks else {},
+        extra=extra,
     )
 
 
@@ -220,7 +221,8 @@ class _Teller:
         if reason is not None:
             dropped(self._losses, path, reason)
             return None
-        foreign(self._losses, media.extra, path, _OWN)
+        detail, rest = detail_of_responses(media.extra) if self._dialect in _OUR_FILES else ({}, media.extra)
+        foreign(self._losses, rest, path, _OWN)
         name = media.name
         if media.kind is not MediaKind.DOCUMENT and name:
             dropped(self._losses, f"{path}.name", f"openai-chat has no names of {media.kind.value}s")
@@ -229,7 +231,7 @@ class _Teller:
             name = _FILE_NAMES.get(media.mime or "", "file")
             added(self._losses, f"{path}.name", "openai-chat wants a file's name")
         mark = self._mark(media.cache, path)
-        return Media(media.kind, media.mime, media.url, media.inline, media.file_id, name, mark)
+        return Media(media.kind, media.mime, media.url, media.inline, media.file_id, name, mark, detail)
 
     def _unsayable(self, media: Media) -> str | None:
         """Why it cannot be said."""
@@ -245,6 +247,16 @@ class _Teller:
         return None
 
     # -- the top level
+
+    def rest(self, extra: Mapping[str, object]) -> dict[str, object]:
+        """What of the top level has no place in the hub, and how the rest is to be written."""
+        notes: dict[str, object] = {"~reasoning": True} if self._takes_thoughts else {}
+        if self._dialect is not Dialect.OPENAI_RESPONSES or Quirk.OPENAI_FIELDS not in self._wire.quirks:
+            foreign(self._losses, extra, "", _OWN)
+            return notes
+        said, rest = of_responses(extra)
+        foreign(self._losses, rest, "", _OWN)
+        return {**notes, **said, **({SAFETY: True} if SAFETY in extra else {})}
 
     def tools(self, tools: Sequence[Tool]) -> tuple[Tool, ...]:
         """The functions; a provider runs its own tools only."""

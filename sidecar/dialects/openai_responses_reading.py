@@ -31,6 +31,7 @@ from sidecar.dialects.openai_responses_items import (
     tool_use_of,
 )
 from sidecar.dialects.openai_responses_pins import pinned
+from sidecar.dialects.openai_shared import SAFETY
 from sidecar.model.blocks import (
     Block,
     CacheMark,
@@ -100,7 +101,7 @@ def decode_request(fields: Mapping[str, Any], model: str, *, stream: bool) -> Hu
         top_p=body.number("top_p"),
         logprobs=True if LOGPROBS in includes else None,
         top_logprobs=body.count("top_logprobs"),
-        user=body.text("user"),
+        user=_user(body),
         metadata=body.object("metadata"),
         store=store,
         service_tier=body.text("service_tier"),
@@ -109,6 +110,14 @@ def decode_request(fields: Mapping[str, Any], model: str, *, stream: bool) -> Hu
         if body.rest.get(name) == value:
             body.rest[NOTE + name] = body.rest.pop(name)
     return msgspec.structs.replace(request, extra=body.rest)
+
+
+def _user(body: Fields) -> str | None:
+    user, safe = body.text("user"), body.text("safety_identifier")
+    if safe is None:
+        return user
+    body.rest[SAFETY if user is None else "safety_identifier"] = safe
+    return safe if user is None else user
 
 
 # -- the conversation

@@ -28,6 +28,7 @@ from sidecar.dialects.openai_responses_items import (
 )
 from sidecar.dialects.openai_responses_options import options
 from sidecar.dialects.openai_responses_reading import BREAKPOINT, ENCRYPTED, PARTS
+from sidecar.dialects.openai_shared import SAFETY, detail_of_chat, of_chat
 from sidecar.model.blocks import (
     Block,
     CacheMark,
@@ -59,7 +60,7 @@ _SAID: Mapping[str, str] = MappingProxyType(
         "user": "user",
     }
 )
-_SAID_ELSEWHERE = frozenset({"include", "text", f"{NOTE}input", NOTE + ENCRYPTED})
+_SAID_ELSEWHERE = frozenset({"include", "text", f"{NOTE}input", NOTE + ENCRYPTED, SAFETY})
 _TIERS = frozenset({"auto", "default", "flex", "scale", "priority"})
 _MIN_OUTPUT_TOKENS = 16
 _MAX_CALL_ID_CHARS = 64
@@ -77,6 +78,8 @@ def encode_request(request: HubRequest, wire: Wire, losses: list[Loss]) -> dict[
     for name, field in _SAID.items():
         if (value := getattr(request, name)) is not None:
             body[field] = value
+    if SAFETY in request.extra and "user" in body:
+        body["safety_identifier"] = body.pop("user")
     for name in UNSAID:
         if getattr(request, name) not in (None, ()):
             dropped(losses, name, f"{DIALECT.value} has no such field")
@@ -87,7 +90,11 @@ def encode_request(request: HubRequest, wire: Wire, losses: list[Loss]) -> dict[
         body |= _own_fields(request)
     else:
         _fit_to_rules(body, request, losses)
-        foreign(losses, request.extra, "", DIALECT)
+        said, rest = of_chat(request.extra) if request.dialect is Dialect.OPENAI_CHAT else ({}, request.extra)
+        if "text" in said:
+            said["text"] = {**body.get("text", {}), **said["text"]}
+        body |= said
+        foreign(losses, rest, "", DIALECT)
     fit(body, Operation.RESPONSES, wire, losses)
     return body
 
@@ -152,6 +159,7 @@ class _Turn:
         self._path = path
         self._losses = losses
         self._own = dialect is DIALECT
+        self._of_chat = dialect is Dialect.OPENAI_CHAT
         self._keeps_files = dialect in _OUR_FILES
         self._extra = message.extra
 
@@ -239,7 +247,6 @@ class _Turn:
                 self._foreign(block.extra, path)
                 yield self._text_part(block, path, spoken=spoken)
             case Media():
-                self._foreign(block.extra, path)
                 yield from self._media_part(block, path, spoken=spoken)
             case Opaque(dialect, raw):
                 if dialect is DIALECT:
@@ -267,10 +274,12 @@ class _Turn:
         reason = _refused(block, own=self._own, spoken=spoken)
         if block.file_id is not None and not self._keeps_files:
             reason = f"the file {block.file_id} is in another provider's store"
+        detail, rest = detail_of_chat(block.extra) if self._of_chat and not reason else ({}, block.extra)
+        self._foreign(rest, path)
         if reason:
             dropped(self._losses, path, reason)
             return
-        part = _MEDIA[block.kind](self, block, path)
+        part = {**_MEDIA[block.kind](self, block, path), **detail}
         if self._own:
             part |= given_back(block.extra)
         yield {**part, **self._cached(block.cache, path)}

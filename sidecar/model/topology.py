@@ -95,6 +95,7 @@ class Quirk(StrEnum):
     DEVELOPER_ROLE = "developer_role"  # knows it; elsewhere it is `system`
     NO_STREAM_OPTIONS = "no_stream_options"  # refuses them; usage comes anyway
     CACHE_CONTROL = "cache_control"  # an OpenAI chat that takes Anthropic's cache marks (OpenRouter)
+    OPENAI_FIELDS = "openai_fields"  # an OpenAI chat that takes what few but OpenAI know: `verbosity` and others
     REASONING_OBJECT = "reasoning_object"  # `reasoning: {...}` and `reasoning_details` (OpenRouter)
     NO_PREFILL = "no_prefill"  # refuses a conversation that ends with the assistant
 

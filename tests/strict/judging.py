@@ -21,6 +21,7 @@ from typing import Any
 
 import aiohttp
 
+from sidecar.config.presets import PRESETS
 from sidecar.dialects.body import peek
 from sidecar.dialects.dialect import Untranslatable
 from sidecar.dialects.forms import form_of
@@ -28,7 +29,7 @@ from sidecar.dialects.openai_responses_pins import pinned
 from sidecar.model.errors import ValidationError
 from sidecar.model.hub import Wire
 from sidecar.model.request import Call
-from sidecar.model.topology import ModelFacts, Operation, Params, Quirk
+from sidecar.model.topology import ModelFacts, Operation, Params
 from sidecar.model.ways import CLIENT_DIALECT_OF
 from tests.cassettes.crossing import CLIENTS
 from tests.cassettes.recorded import RECORDINGS, all_rows, replies
@@ -40,7 +41,7 @@ SPECS = _ROOT.parent / "shared" / "specs"
 _STEADY = _ROOT / ".steady" / "node_modules" / ".bin" / "steady"
 _START_S = 60.0
 _AT_ONCE = 8
-_OPENAI = frozenset({Quirk.MAX_COMPLETION_TOKENS, Quirk.REASONING_REFUSES_SAMPLING, Quirk.DEVELOPER_ROLE})
+_OPENAI = PRESETS["openai"].quirks
 _REASONS = ModelFacts(reasoning=True)
 TARGETS: Mapping[str, Wire] = {
     "openai-chat": Wire("gpt-5.4", _REASONS, _OPENAI),

@@ -10,7 +10,9 @@ from collections import Counter
 
 import pytest
 
-from tests.strict.judging import MISSING, judged, requests
+from tests.strict.fields import BASE, FIELDS
+from tests.strict.judging import MISSING, Asked, judged, requests
+from tests.strict.test_fields import having
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
 
@@ -37,3 +39,14 @@ async def test_what_we_ask_is_what_the_vendors_documents_allow() -> None:
     counts = Counter((each.dialect, each.target) for each in verdicts)
     refused = Counter((each.dialect, each.target) for each in wrong)
     assert {pair: refused[pair] for pair, count in counts.items() if refused[pair] > 0.02 * count} == {}
+
+
+async def test_every_documented_field_is_asked_for_in_a_way_that_the_documents_allow() -> None:
+    some = [
+        Asked(path, dialect, having(BASE[dialect], path, value)[0], "m", stream=False, bound=None)
+        for dialect, fields in FIELDS.items()
+        for path, value in fields.items()
+    ]
+    verdicts = await judged(some)
+    assert len(verdicts) > 350
+    assert [each for each in verdicts if each.wrong is not None and each.wrong not in KNOWN] == []
