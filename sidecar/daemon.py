@@ -187,7 +187,7 @@ class Daemon:
         try:
             await self._doors.commit(self._doors.prepare(manager.snapshot.settings.listen), linger_s=0)
             async with self._side_doors():
-                gc.freeze()  # what start-up made lives as long as the process; to look for the rest is a tenth of a start
+                gc.freeze()  # what start-up made lives on; looking for what does not is a tenth of a start
                 gc.set_threshold(_GC_OBJECTS, 20, 20)
                 gc.enable()
                 self._say_started()
@@ -401,8 +401,8 @@ async def _prepare(snapshot: Snapshot) -> None:
 async def _give_memory_back(manager: LLMManager, *, look_every_s: float = 0.5) -> None:
     """After a flood of requests, return what they took to the system.
 
-    Neither Python nor the C library does so by itself: both keep what is free for the next flood, which
-    a process that sits beside an app cannot call its own. A few milliseconds, once a flood.
+    The C library does not do so by itself: it keeps what is free for the next flood, which a process that
+    sits beside an app cannot call its own. A few milliseconds, once a flood.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; musl keeps little anyway
     peak = last = 0
