@@ -20,7 +20,7 @@ from subjects import Proxy, Sidecar, Variation
 
 __all__ = ["GROWTH", "beginning", "least_files", "measured", "models"]
 
-_EVENTS_PER_S, _RAMP_S, _COUNTED_S = 1000, 1.0, 1.5
+_EVENTS_PER_S, _RAMP_S, _WARM_S, _COUNTED_S = 1000, 1.5, 2.0, 1.5
 _LAG = "sidecar_loop_lag_seconds"
 _LAG_FORGOTTEN_S = 31.0
 _LAG_AT_REST_MS = 10.0
@@ -47,7 +47,7 @@ def models(scale: Scale) -> tuple[str, ...]:
 def _lasting(size: int, scale: Scale) -> str:
     """The stream of which so many together make the rate, and that outlasts the counting."""
     gap_ms = 1000 * size // _EVENTS_PER_S
-    lasts_s = (_RAMP_S + _COUNTED_S) * scale.share + 0.3
+    lasts_s = (_WARM_S + _COUNTED_S) * scale.share + 0.3
     return f"stream-{int(1000 * lasts_s / gap_ms) + 2}-{gap_ms}"
 
 
@@ -115,12 +115,12 @@ def _targets(kind: str) -> Callable[[Proxy, Scale], Figures]:
 
 def _open_streams(proxy: Proxy, scale: Scale) -> Figures:
     """Events at one rate in all, in few streams or many; while they are counted, no stream begins or ends."""
-    ramp_s, seconds = _RAMP_S * scale.share, _COUNTED_S * scale.share
+    ramp_s, warm_s, seconds = (part * scale.share for part in (_RAMP_S, _WARM_S, _COUNTED_S))
     faults = 0.0
 
     def least(size: int) -> float:
         nonlocal faults
-        length = ["-u", f"{ramp_s:.2f}", "-w", f"{ramp_s + 0.1:.2f}", "-d", f"{seconds:.2f}", "-c", str(size)]
+        length = ["-u", f"{ramp_s:.2f}", "-w", f"{warm_s:.2f}", "-d", f"{seconds:.2f}", "-c", str(size)]
         told = proxy.rig.load(str(proxy.port), *length, "-s", "-m", _lasting(size, scale), pid=proxy.pid)
         faults += told["faults"]
         return float(told["cpu_us"] / max(1, told["events"]))
