@@ -1,7 +1,8 @@
 """What a cloud's account needs beside a key: where it is, in which version, and credentials that are no key.
 
 A cloud's base URL and paths hold places (`{project}`, `{location}`) that the file fills in, or a variable of the
-environment. Who has no key to show signs every request (AWS), or is given a token for an hour at a time (Google);
+environment. Who has no key to show signs every request (AWS), or is given a token for an hour at a time (Google,
+and Azure where the file says so: there a key is what is usual);
 which credentials there are to do that with is the vendor's own library's business, but for those that the
 environment or the file holds: a daemon has taken these out of its environment, where that library would look.
 
@@ -28,9 +29,9 @@ from sidecar.config.values import Text
 from sidecar.model.secret import Secret
 from sidecar.model.topology import Auth, AuthScheme, Operation
 
-__all__ = ["access_of", "cloud_url", "paths_of", "places_of"]
+__all__ = ["access_of", "cloud_url", "entra_of", "paths_of", "places_of"]
 
-_KEYS = ("api_version", "project", "location", "credentials", "profile")
+_KEYS = ("api_version", "auth", "project", "location", "credentials", "profile")
 _PLACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?", re.ASCII)
 _REGION = re.compile(r"(?:^|\.)bedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.", re.ASCII)
@@ -43,6 +44,7 @@ _GOOGLE_HOSTS: Mapping[str, str] = {
 _AWS_PAIR = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _AWS_TOKEN = "AWS_SESSION_TOKEN"
 _GOOGLE_FILE = "GOOGLE_APPLICATION_CREDENTIALS"
+_AZURE_PRINCIPAL = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
 _GOOGLE_SECRETS = ("private_key", "client_secret", "refresh_token")
 
 
@@ -103,9 +105,7 @@ def access_of(
 ) -> Auth:
     """How requests are authorised that show no key."""
     assert preset.unkeyed is not None
-    if not lookup.installed(preset.module):
-        install = f"pip install llm-sidecar[{preset.extra}]"
-        problems.add(path, f"without an api_key this type needs the library {preset.module}: {install}")
+    _check_library(path, preset, lookup, problems, "without an api_key this type")
     if preset.unkeyed is AuthScheme.GOOGLE_OAUTH:
         return Auth(preset.unkeyed, access=_google_access(path, keys, lookup, problems))
     match = _REGION.search(host_of(url) or "")
@@ -114,6 +114,20 @@ def access_of(
         problems.add(child(path, "location"), 'missing key "location": the address names no region to sign for')
     profile = None if keys.profile is UNSET else keys.profile
     return Auth(preset.unkeyed, access={} if profile else _aws_access(lookup), profile=profile, region=region)
+
+
+def entra_of(path: str, keys: ProviderKeys, preset: Preset, lookup: Lookup, problems: Problems) -> Auth:
+    """How requests are authorised by tokens of Microsoft's: those of the environment's principal, if it names one."""
+    if keys.api_key is not UNSET:
+        problems.add(child(path, "auth"), "there is an api_key as well; leave one of the two out")
+    _check_library(path, preset, lookup, problems, "auth: entra")
+    found = {name: Secret(value) for name in _AZURE_PRINCIPAL if (value := lookup.env(name))}
+    return Auth(AuthScheme.ENTRA, access=found if len(found) == len(_AZURE_PRINCIPAL) else {})
+
+
+def _check_library(path: str, preset: Preset, lookup: Lookup, problems: Problems, what: str) -> None:
+    if not lookup.installed(preset.module):
+        problems.add(path, f"{what} needs the library {preset.module}: pip install llm-sidecar[{preset.extra}]")
 
 
 def _aws_access(lookup: Lookup) -> dict[str, Secret]:

@@ -11,7 +11,7 @@ import re
 from msgspec import UNSET
 
 from sidecar.config.addresses import host_of
-from sidecar.config.clouds import access_of
+from sidecar.config.clouds import access_of, entra_of
 from sidecar.config.presets import Preset
 from sidecar.config.problems import Problems, child
 from sidecar.config.references import Lookup
@@ -46,6 +46,8 @@ def auth_of(
     path: str, keys: ProviderKeys, preset: Preset, lookup: Lookup, problems: Problems, *, url: str, location: str | None
 ) -> Auth:
     """The provider's key: the file's, else that of the type's environment variable, else what does without."""
+    if keys.auth is not UNSET and "auth" in preset.takes:
+        return entra_of(path, keys, preset, lookup, problems)
     auth = _keyed(path, keys, preset, lookup, problems, url=url)
     if auth.key is not None or preset.unkeyed is None:
         return auth

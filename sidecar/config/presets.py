@@ -139,7 +139,9 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             keys=("AZURE_OPENAI_API_KEY",),
             url_keys=("AZURE_OPENAI_ENDPOINT",),
             home=(".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com"),
-            takes=frozenset({"api_version"}),
+            takes=frozenset({"api_version", "auth"}),
+            extra="azure",
+            module="azure.identity",
             reasoning=("gpt-5", "o1", "o3", "o4"),  # a deployment has any name, most often its model's
             source="https://learn.microsoft.com/azure/foundry/openai/latest",
         ),

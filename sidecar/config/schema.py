@@ -335,6 +335,9 @@ class ProviderKeys(Section, frozen=True):
         Maybe[SecretText],
         doc("The key, best as a reference. Default: the type's environment variable. Empty means no key."),
     ] = UNSET
+    auth: Annotated[
+        Maybe[Literal["entra"]], doc("Azure: `entra` shows tokens of Microsoft Entra ID in place of a key.")
+    ] = UNSET
     dialects: Annotated[Maybe[list[Dialect]], doc("The wire formats to use. Default: all the type speaks.")] = UNSET
     headers: Annotated[Maybe[dict[str, SecretText]], doc("Headers that are sent with every request.")] = UNSET
     params: Annotated[Maybe[ParamKeys], doc("Changes to the request's parameters.")] = UNSET

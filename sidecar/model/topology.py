@@ -110,6 +110,7 @@ class AuthScheme(StrEnum):
     X_GOOG_API_KEY = "x-goog-api-key"  # Gemini
     AWS_SIGV4 = "aws-sigv4"  # no key is shown: every request is signed
     GOOGLE_OAUTH = "google-oauth"  # a bearer token that is got for an hour at a time
+    ENTRA = "entra"  # the same of Microsoft's
 
 
 class TransportName(StrEnum):
@@ -143,7 +144,7 @@ class Auth(msgspec.Struct, frozen=True):
         return self.key is None and self.scheme not in _KEYLESS
 
 
-_KEYLESS = frozenset({AuthScheme.NONE, AuthScheme.AWS_SIGV4, AuthScheme.GOOGLE_OAUTH})
+_KEYLESS = frozenset({AuthScheme.NONE, AuthScheme.AWS_SIGV4, AuthScheme.GOOGLE_OAUTH, AuthScheme.ENTRA})
 
 
 class Tls(msgspec.Struct, frozen=True):

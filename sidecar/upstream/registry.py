@@ -19,6 +19,7 @@ from sidecar.upstream.account import Account
 from sidecar.upstream.authorised import Auth, AuthorisedTransport
 from sidecar.upstream.aws import AwsSignature
 from sidecar.upstream.embedded import EmbeddedTransport
+from sidecar.upstream.entra import EntraToken
 from sidecar.upstream.event_stream import EventStreamTransport
 from sidecar.upstream.factory import open_transport, parse_origin
 from sidecar.upstream.google import GoogleToken
@@ -29,7 +30,7 @@ __all__ = ["LLMProviderRegistry", "TransportFactory"]
 TransportFactory = Callable[[Provider], Transport]
 
 _AUTHS: Mapping[AuthScheme, Callable[[Credential, Origin], Auth]] = MappingProxyType(
-    {AuthScheme.AWS_SIGV4: AwsSignature, AuthScheme.GOOGLE_OAUTH: GoogleToken}
+    {AuthScheme.AWS_SIGV4: AwsSignature, AuthScheme.GOOGLE_OAUTH: GoogleToken, AuthScheme.ENTRA: EntraToken}
 )
 """What authorises requests that no header of the account does."""
 

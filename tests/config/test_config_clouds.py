@@ -118,6 +118,38 @@ def test_the_files_params_hold_beside_those_that_a_body_needs(snapshot):
     assert made.params_of(Operation.CONVERSE).drop == {"top_k"}
 
 
+# -- Entra ID
+
+PRINCIPAL = {"AZURE_TENANT_ID": "t-1", "AZURE_CLIENT_ID": "c-1", "AZURE_CLIENT_SECRET": "principal-secret"}
+RESOURCE = "type: azure-openai, base_url: 'https://r.openai.azure.com'"
+
+
+def test_tokens_take_the_place_of_a_key_where_the_file_says_so(snapshot):
+    env = {"AZURE_OPENAI_API_KEY": "k-azure", **PRINCIPAL}
+    made = provider(snapshot, f"{RESOURCE}, auth: entra", env=env)
+    assert (made.auth.scheme, made.auth.key, made.auth.missing) == (AuthScheme.ENTRA, None, False)
+    assert made.auth.access == {name: Secret(value) for name, value in PRINCIPAL.items()}
+    assert provider(snapshot, RESOURCE, env=env).auth.scheme is AuthScheme.API_KEY
+    half = provider(snapshot, f"{RESOURCE}, auth: entra", env={"AZURE_CLIENT_ID": "c-1"})
+    assert half.auth.access == {}
+
+
+def test_the_principals_secret_is_known_as_one(snapshot):
+    made = snapshot(f"providers: {{p: {{{RESOURCE}, auth: entra}}}}", env=PRINCIPAL)
+    assert Secret("principal-secret") in made.secrets
+
+
+def test_tokens_and_a_key_exclude_each_other_and_belong_to_azure(problems):
+    (told,) = problems(f"providers: {{p: {{{RESOURCE}, auth: entra, api_key: k}}}}")
+    assert "providers.p.auth: there is an api_key as well" in told
+    (told,) = problems("providers: {p: {type: openai, api_key: k, auth: entra}}")
+    assert "providers.p.auth: this type has no use for it" in told
+    (told,) = problems(f"providers: {{p: {{{RESOURCE}, auth: magic}}}}")
+    assert "providers.p.auth" in told
+    (told,) = problems(f"providers: {{p: {{{RESOURCE}, auth: entra}}}}", extras=False)
+    assert told.endswith(": pip install llm-sidecar[azure]")
+
+
 # -- Vertex
 
 

@@ -1,11 +1,23 @@
-"""Azure OpenAI in both forms of its API."""
+"""Azure OpenAI in both forms of its API, by a key and by tokens."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
+from sidecar.model.secret import Secret
+from sidecar.model.topology import Auth, AuthScheme
+from sidecar.upstream.entra import EntraToken
+from sidecar.upstream.transport import Breach, Origin, TransportError, UpstreamRequest
 from tests.providers.clouds import Asked, answer, ask, behind
 
 SAID = {
@@ -113,3 +125,151 @@ async def test_quirks_of_the_file_stand_in_the_place_of_the_types() -> None:
     asked = cloud.asked[0].json
     assert asked["max_tokens"] == 5
     assert "stream_options" not in asked
+
+
+# -- Entra ID
+
+ENTRA = "type: azure-openai, base_url: URL, auth: entra"
+ORIGIN = Origin("https", "r.openai.azure.com", 443)
+UNUSED = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_USERNAME", "AZURE_TOKEN_CREDENTIALS")
+
+
+class Identity:
+    """A machine's own identity; what was asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.status = 200
+        self.lasts_s = 3600
+
+
+@pytest.fixture
+def identity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Identity]:
+    """The endpoint that App Service gives to what runs there, on loopback."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            given.asked.append(self.path)
+            told = {
+                "access_token": f"token-{len(given.asked)}",
+                "expires_on": str(int(time.time()) + given.lasts_s),
+                "resource": "https://cognitiveservices.azure.com",
+                "token_type": "Bearer",
+            }
+            body = json.dumps(told if given.status == 200 else {"statusCode": 400, "message": "not-to-be-told"})
+            self.send_response(given.status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    given = Identity()
+    for name in UNUSED:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))  # no `az`
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{server.server_port}/msi/token")
+    monkeypatch.setenv("IDENTITY_HEADER", "h")
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield given
+    server.shutdown()
+    server.server_close()
+
+
+async def test_a_token_is_shown_in_place_of_a_key_and_one_serves_all(identity: Identity) -> None:
+    async with behind(whole, ENTRA) as (house, cloud):
+        replies = await asyncio.gather(*(ask(house, "/v1/chat/completions", QUESTION) for _ in range(4)))
+        lines = await house.wait_lines("attempt", 4)
+    assert [reply.status for reply in replies] == [200] * 4, lines
+    assert {asked.headers["authorization"] for asked in cloud.asked} == {"Bearer token-1"}
+    assert all("api-key" not in asked.headers for asked in cloud.asked)
+    (asked,) = identity.asked
+    assert "resource=https://cognitiveservices.azure.com" in asked
+    assert "token-1" not in json.dumps(lines)
+
+
+async def test_no_token_is_a_credential_that_is_wrong_and_told_in_our_words(identity: Identity) -> None:
+    identity.status = 400
+    async with behind(whole, ENTRA) as (house, cloud):
+        reply = await ask(house, "/v1/chat/completions", QUESTION)
+        (line,) = await house.wait_lines("attempt")
+    assert reply.status >= 500
+    assert line["kind"] == "credential"
+    assert "az login" in line["error"]
+    assert "not-to-be-told" not in line["error"]
+    assert cloud.asked == []
+
+
+@pytest.mark.parametrize(("status", "token"), [(401, 2), (403, 1), (500, 1)])
+async def test_a_token_that_is_not_accepted_is_got_anew(identity: Identity, status: int, token: int) -> None:
+    auth = EntraToken(Auth(AuthScheme.ENTRA), ORIGIN)
+    request = UpstreamRequest("GET", "/", [])
+    assert dict((await auth.authorise(request)).headers) == {"Authorization": "Bearer token-1"}
+    auth.answered(status)
+    assert dict((await auth.authorise(request)).headers) == {"Authorization": f"Bearer token-{token}"}
+
+
+async def test_a_token_near_its_end_is_renewed_while_it_serves(identity: Identity) -> None:
+    identity.lasts_s = 200
+    auth = EntraToken(Auth(AuthScheme.ENTRA), ORIGIN)
+    request = UpstreamRequest("GET", "/", [])
+    assert dict((await auth.authorise(request)).headers) == {"Authorization": "Bearer token-1"}
+    identity.lasts_s = 3600
+    assert dict((await auth.authorise(request)).headers) == {"Authorization": "Bearer token-1"}
+    async with asyncio.timeout(10):
+        while dict((await auth.authorise(request)).headers) != {"Authorization": "Bearer token-2"}:
+            await asyncio.sleep(0.01)
+    assert len(identity.asked) == 2
+
+
+async def test_the_governments_cloud_has_tokens_of_its_own(identity: Identity) -> None:
+    auth = EntraToken(Auth(AuthScheme.ENTRA), Origin("https", "r.openai.azure.us", 443))
+    await auth.authorise(UpstreamRequest("GET", "/", []))
+    assert "resource=https://cognitiveservices.azure.us" in identity.asked[0]
+
+
+class Principal:
+    """In the place of the library's own, which would go to Microsoft."""
+
+    def __init__(self, *args: str, **options: object) -> None:
+        self.args = args
+
+    def __enter__(self) -> Principal:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        pass
+
+    def get_token(self, scope: str) -> AccessToken:
+        if self.args[0] == "nowhere":
+            raise ClientAuthenticationError("very-secret") from ServiceRequestError("very-secret")
+        if self.args[2] != "very-secret":
+            raise ClientAuthenticationError("very-secret")
+        return AccessToken(f"{'-'.join(self.args[:2])} for {scope}", int(time.time()) + 3600)
+
+
+def principal(tenant: str, secret: str) -> EntraToken:
+    access = {"AZURE_CLIENT_SECRET": secret, "AZURE_CLIENT_ID": "c", "AZURE_TENANT_ID": tenant}
+    return EntraToken(Auth(AuthScheme.ENTRA, access={name: Secret(value) for name, value in access.items()}), ORIGIN)
+
+
+async def test_a_principal_of_the_environment_gets_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("azure.identity.ClientSecretCredential", Principal)
+    request = await principal("t", "very-secret").authorise(UpstreamRequest("GET", "/", []))
+    assert dict(request.headers) == {"Authorization": "Bearer t-c for https://cognitiveservices.azure.com/.default"}
+
+
+@pytest.mark.parametrize(("tenant", "breach"), [("nowhere", Breach.CONNECT), ("t", Breach.CREDENTIAL)])
+async def test_a_principal_that_gets_none_is_told_by_the_errors_class_alone(
+    monkeypatch: pytest.MonkeyPatch, tenant: str, breach: Breach
+) -> None:
+    monkeypatch.setattr("azure.identity.ClientSecretCredential", Principal)
+    with pytest.raises(TransportError) as caught:
+        await principal(tenant, "wrong").authorise(UpstreamRequest("GET", "/", []))
+    assert caught.value.breach is breach
+    assert "very-secret" not in str(caught.value)
