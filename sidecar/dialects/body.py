@@ -16,7 +16,7 @@ import msgspec
 from sidecar.dialects.loose import MALFORMED
 from sidecar.model.errors import ValidationError
 from sidecar.model.failures import Failure, Kind
-from sidecar.model.request import Needs, Peek
+from sidecar.model.request import NEEDLESS, Needs, Peek
 from sidecar.model.topology import Operation, Params
 from sidecar.model.ways import CONVERSATIONS
 
@@ -32,7 +32,6 @@ _WHOLE = msgspec.json.Decoder(dict[str, Any]).decode
 _EMPTY = frozenset({b"null", b"[]", b"{}", b'""', b"false"})
 _TRUE = msgspec.Raw(b"true")
 _USAGE = msgspec.Raw(b'{"include_usage":true}')
-_NOTHING = Needs()
 _ASK_TO_REASON = frozenset({"reasoning_effort", "reasoning", "thinking"})
 _NO_REASONING = _EMPTY | {b'"none"'}
 # What a conversation is in: the field, whether it must be there, and what a picture in it looks like.
@@ -130,7 +129,7 @@ def _needs(body: bytes, fields: _Fields, operation: Operation) -> Needs:
     size = len(body) if len(body) > _FITS_BYTES else 0
     conversation = _SHAPES.get(operation)
     if conversation is None:
-        return Needs(input_bytes=size) if size else _NOTHING
+        return Needs(input_bytes=size) if size else NEEDLESS
     name, mandatory, media = conversation
     said = fields.get(name)
     if said is None and mandatory:
@@ -142,7 +141,7 @@ def _needs(body: bytes, fields: _Fields, operation: Operation) -> Needs:
     images = max(map(body.rfind, media)) >= 0
     asks = not _ASK_TO_REASON.isdisjoint(fields)
     reasoning = asks and any(bytes(fields[name]) not in _NO_REASONING for name in _ASK_TO_REASON.intersection(fields))
-    return Needs(tools, images, reasoning, size) if tools or images or reasoning or size else _NOTHING
+    return Needs(tools, images, reasoning, size) if tools or images or reasoning or size else NEEDLESS
 
 
 def splice(

@@ -15,7 +15,7 @@ from typing import Any
 from sidecar.dialects.estimates import ESTIMATES, estimate
 from sidecar.dialects.rescue import Continuation, continuation
 from sidecar.dialects.table import codec
-from sidecar.manager.headers import reply_headers
+from sidecar.manager.headers import EVENT_STREAM, reply_headers
 from sidecar.manager.pins import pinned_failure
 from sidecar.manager.race import Field
 from sidecar.manager.recorder import Recorder
@@ -29,12 +29,11 @@ from sidecar.model.topology import Dialect, Operation, Route
 from sidecar.model.ways import COMMENTLESS, endpoint
 from sidecar.routing.commands import Answer as Told
 from sidecar.routing.commands import Command, Content, Elapsed, End, Event, Keep, Late, Race, Relay, Try, Wait
-from sidecar.routing.failover import failover
-from sidecar.upstream.prompt import PromptExchange
+from sidecar.routing.plan import Choice
+from sidecar.upstream.prompt import PromptExchange, Sent
 
 __all__ = ["Answer", "Rooms"]
 
-_EVENT_STREAM = "text/event-stream; charset=utf-8"
 _NO_ROUTE = Failure(Kind.NO_ROUTE, "no route answers this model")
 _MAX_DELIVERED_BYTES = 4 * 1024 * 1024  # of a stream that may have to be rescued; a longer one is not
 
@@ -48,6 +47,7 @@ class Answer:
         rooms: Those of the snapshot in force when the request came.
         call: What is asked.
         active: Holds every answer that is not closed yet; this one enters and leaves by itself.
+        recorder: Of the request, if it has one already.
     """
 
     __slots__ = (
@@ -74,10 +74,10 @@ class Answer:
         "streams",
     )
 
-    def __init__(self, rooms: Rooms, call: Call, active: set[Any]) -> None:
+    def __init__(self, rooms: Rooms, call: Call, active: set[Any], *, recorder: Recorder | None = None) -> None:
         self._rooms = rooms
         self._call = call
-        self._recorder = Recorder(call, rooms.snapshot.generation, rooms.log, rooms.metrics)
+        self._recorder = recorder or Recorder(call, rooms.snapshot.generation, rooms.log, rooms.metrics)
         self._engine: Generator[Command, Event, None] | None = None
         self._command: Command | None = None  # to be acted upon by `open`
         self._exchange: PromptExchange | None = None
@@ -141,7 +141,7 @@ class Answer:
         """The head of a stream must be sent before anything is known of its answer."""
         self.status = 200
         self.headers = reply_headers(
-            self._call.request_id, _EVENT_STREAM, "", generation=self._rooms.snapshot.generation
+            self._call.request_id, EVENT_STREAM, "", generation=self._rooms.snapshot.generation
         )
 
     async def open(self) -> None:
@@ -161,10 +161,27 @@ class Answer:
         if operation in ESTIMATES and not any(endpoint(each.provider, operation, each.model) for each in route.targets):
             self._estimate()
             return None
-        self._engine = failover(
-            route, self._call, rooms.book, rooms.balances, rooms.budget, now=monotonic(), rng=rooms.rng
-        )
-        return next(self._engine)
+        self._engine = engine = rooms.engine(route, self._call, monotonic())
+        return next(engine)
+
+    def resume(self, command: Try, epoch: int, sent: Sent, *, began: float, asked: float) -> None:
+        """Go on with the first attempt where it is; `open` then waits for it.
+
+        Args:
+            command: What was asked for.
+            epoch: In which it began.
+            sent: What is on its way.
+            began: When it began, on the monotonic clock.
+            asked: When it was sent.
+        """
+        assert self._route is not None
+        choice = Choice(command.target, command.state, command.selection)
+        self._engine = engine = self._rooms.engine(self._route, self._call, began, (choice, epoch))
+        self._command = again = next(engine)
+        assert type(again) is Try
+        self._try = again
+        self._exchange = exchange = self._exchange_for(again)
+        exchange.adopt(sent, began=began, asked=asked)
 
     # Without waiting: what is ordinary. Of all else these say that `open` or `read` must find out, which go on
     # from here.
@@ -382,17 +399,7 @@ class Answer:
         if self._continuation is not None:
             return
         self.status = 200
-        content_type = _EVENT_STREAM if self._call.peek.stream else "application/json"
-        self.headers = reply_headers(
-            self._call.request_id,
-            content_type,
-            self._recorder.line,
-            generation=self._rooms.snapshot.generation,
-            target=command.state.key,
-            upstream=exchange.headers,
-            losses=exchange.losses,
-            dialect=self._call.dialect,
-        )
+        self.headers = self._recorder.headers(exchange, command)
         if streaming and self._route is not None and self._route.stream.rescue is Rescue.CONTINUE:
             self._delivered = bytearray(exchange.body)
 

@@ -12,9 +12,10 @@ from functools import lru_cache
 from sidecar.model.hub import Loss
 from sidecar.model.topology import Dialect
 
-__all__ = ["reply_headers"]
+__all__ = ["EVENT_STREAM", "reply_headers"]
 
 _REPEATED_CHARS_MAX = 512  # a client can make up a model of any length, and what was sent is kept for a while
+EVENT_STREAM = "text/event-stream; charset=utf-8"
 _LOSSES_MAX = 20  # told in a header
 
 

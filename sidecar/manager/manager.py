@@ -29,6 +29,7 @@ from sidecar.manager.answer import Answer, Rooms
 from sidecar.manager.balancing import LoadBalancer
 from sidecar.manager.callbacks import BaseCallbackHandler
 from sidecar.manager.checks import Checks
+from sidecar.manager.ordinary import Ordinary, ordinary
 from sidecar.manager.overrides import Override, OverrideKind, Overrides, added, applied, carried
 from sidecar.manager.passage import Asked, Passage
 from sidecar.manager.pins import Pins
@@ -96,7 +97,7 @@ class LLMManager:
         self._standings = Standings(lambda: self.snapshot, self.book, self.set_weight)
         self.balancer = LoadBalancer(standings=self._standings)
         self._pins = Pins()
-        self.active: set[Answer | Passage] = set()
+        self.active: set[Answer | Ordinary | Passage] = set()
         self.overrides: Mapping[tuple[OverrideKind, str], Override] = {}
         self._budget_settings = BudgetSettings()
         self._budget = RetryBudget(self._budget_settings)
@@ -211,6 +212,17 @@ class LLMManager:
         if self.out_of_service is not None:
             raise ProviderUnavailableError(self.out_of_service)
         return Answer(self.rooms, call, self.active)
+
+    def answer_promptly(self, call: Call) -> Answer | Ordinary:
+        """As `answer`, for a caller who does not wait: `launch` it, and ask `opened` when there is news.
+
+        Raises:
+            ProviderUnavailableError: As `answer`.
+        """
+        self._check_open()
+        if self.out_of_service is not None:
+            raise ProviderUnavailableError(self.out_of_service)
+        return ordinary(self.rooms, call, self.active) or Answer(self.rooms, call, self.active)
 
     def pass_on(self, provider: str, asked: Asked) -> Passage:
         """Begin one request that goes to a provider as it is; to be treated as an answer is.

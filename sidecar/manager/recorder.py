@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from time import monotonic
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
+from sidecar.manager.headers import EVENT_STREAM, reply_headers
 from sidecar.model.failures import Failure, Kind
+from sidecar.model.hub import Loss
 from sidecar.model.records import AttemptRecord, Outcome, RequestRecord, Selection, Usage
 from sidecar.model.request import Call
 from sidecar.model.topology import Dialect, Operation
@@ -20,7 +22,6 @@ from sidecar.observe.metrics import MetricsCollector
 from sidecar.observe.prices import cost_usd
 from sidecar.routing.commands import Skipped, Try
 from sidecar.routing.health import BreakerState
-from sidecar.upstream.call import Exchange
 
 __all__ = ["Recorder"]
 
@@ -31,12 +32,35 @@ _TEXTS: Mapping[str, str] = MappingProxyType(
 _NO_USAGE = Usage()
 
 
+class Attempt(Protocol):
+    """What was done, as a recorder reads it; times are seconds."""
+
+    began: float  # on the monotonic clock
+    bytes_out: int
+    connect_s: float | None
+    dialect: Dialect
+    finish_reason: str | None
+    first_token_s: float | None
+    losses: Sequence[Loss]
+    model_served: str | None
+    provider_headers: Mapping[str, str]
+    reused: bool | None
+    served: bool
+    status: int | None
+    translates: bool
+    usage: Usage | None
+    waited_s: float
+
+    @property
+    def malformed_events(self) -> int: ...
+
+
 class _Tried:
     """One attempt, as the client may see it."""
 
     __slots__ = ("command", "duration_s", "failure", "status")
 
-    def __init__(self, exchange: Exchange, command: Try, failure: Failure | None, now: float) -> None:
+    def __init__(self, exchange: Attempt, command: Try, failure: Failure | None, now: float) -> None:
         self.command = command
         self.failure = failure
         self.status = exchange.status
@@ -68,15 +92,19 @@ class Recorder:
         generation: Of the snapshot that serves it.
         log: Takes the lines.
         metrics: Takes the counts.
+        began: When the request came, on the monotonic clock; None: now.
     """
 
-    __slots__ = ("_backoff_s", "_began", "_call", "_log", "_metrics", "_tried", "_waited_s", "request")
+    __slots__ = ("_backoff_s", "_began", "_call", "_generation", "_log", "_metrics", "_tried", "_waited_s", "request")
 
-    def __init__(self, call: Call, generation: int, log: DebugLogger, metrics: MetricsCollector) -> None:
+    def __init__(
+        self, call: Call, generation: int, log: DebugLogger, metrics: MetricsCollector, began: float | None = None
+    ) -> None:
         self._call = call
         self._log = log
         self._metrics = metrics
-        self._began = monotonic()
+        self._began = monotonic() if began is None else began
+        self._generation = generation
         self._waited_s = 0.0  # for providers, the client and backoff
         self._backoff_s = 0.0
         self._tried: list[_Tried] = []
@@ -113,7 +141,7 @@ class Recorder:
         self._waited_s += seconds
         self._backoff_s += seconds
 
-    def serves(self, exchange: Exchange, command: Try, now: float) -> None:
+    def serves(self, exchange: Attempt, command: Try, now: float) -> None:
         """An attempt has something to send to the client."""
         self._tried.append(_Tried(exchange, command, None, now))
         request = self.request
@@ -121,6 +149,20 @@ class Recorder:
         if not request.committed:
             request.outcome, request.status, request.committed = "ok", 200, True
             request.first_token_s = int((now - self._began) * 1e6 + 0.5) / 1e6
+
+    def headers(self, exchange: Attempt, command: Try) -> list[tuple[str, str]]:
+        """Those of the answer that an attempt gives to the client."""
+        call = self._call
+        return reply_headers(
+            call.request_id,
+            EVENT_STREAM if call.peek.stream else "application/json",
+            self.line,
+            generation=self._generation,
+            target=command.state.key,
+            upstream=exchange.provider_headers,
+            losses=exchange.losses,
+            dialect=call.dialect,
+        )
 
     def estimated(self) -> None:
         """No target was asked, for none could say; the client got an estimate."""
@@ -150,7 +192,7 @@ class Recorder:
             self._metrics.attempt(record)
 
     def attempted(
-        self, exchange: Exchange, command: Try, outcome: Outcome, failure: Failure | None, *, now: float
+        self, exchange: Attempt, command: Try, outcome: Outcome, failure: Failure | None, *, now: float
     ) -> None:
         """An attempt is over.
 
@@ -200,10 +242,10 @@ class Recorder:
         self._metrics.request(request)
 
     def _attempt(
-        self, exchange: Exchange, command: Try, outcome: str, failure: Failure | None, duration_s: float
+        self, exchange: Attempt, command: Try, outcome: str, failure: Failure | None, duration_s: float
     ) -> AttemptRecord:
         request, target, state = self.request, command.target, command.state
-        usage, headers, losses = exchange.usage or _NO_USAGE, exchange.headers, exchange.losses
+        usage, headers, losses = exchange.usage or _NO_USAGE, exchange.provider_headers, exchange.losses
         connect_s, first_token_s = exchange.connect_s, exchange.first_token_s
         overhead_s = duration_s - exchange.waited_s
         # In the order of the record's fields, in which naming them costs next to nothing.

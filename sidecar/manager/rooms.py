@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import msgspec
 
 from sidecar.manager.pins import Pins
-from sidecar.model.topology import Snapshot
+from sidecar.model.request import Call
+from sidecar.model.topology import Route, Snapshot
 from sidecar.observe.log import DebugLogger
 from sidecar.observe.metrics import MetricsCollector
 from sidecar.routing.balance import Balances
 from sidecar.routing.budget import RetryBudget
+from sidecar.routing.commands import Command, Event
+from sidecar.routing.failover import failover
 from sidecar.routing.health import HealthBook
+from sidecar.routing.plan import Choice
 from sidecar.routing.resolve import Router
 from sidecar.upstream.registry import LLMProviderRegistry
 
@@ -32,3 +36,9 @@ class Rooms(msgspec.Struct, frozen=True):
     metrics: MetricsCollector
     pins: Pins
     rng: Callable[[], float]
+
+    def engine(
+        self, route: Route, call: Call, now: float, under_way: tuple[Choice, int] | None = None
+    ) -> Generator[Command, Event, None]:
+        """See `failover`."""
+        return failover(route, call, self.book, self.balances, self.budget, now=now, rng=self.rng, under_way=under_way)

@@ -9,7 +9,7 @@ import msgspec
 
 from sidecar.model.topology import ClientDialect, Operation
 
-__all__ = ["Call", "ClientLimits", "Needs", "Peek"]
+__all__ = ["NEEDLESS", "Call", "ClientLimits", "Needs", "Peek"]
 
 # In the spelling of any dialect: what stands beside bytes that are no text, and cost tokens of their own.
 _MEDIA = (b";base64,", b'"base64"', b'"file_data"', b'"image_url"', b'"input_audio"', b'"inlineData"', b'"inline_data"')
@@ -30,6 +30,10 @@ class Needs(msgspec.Struct, frozen=True):
     input_bytes: int = 0  # of a body so large that it may not fit a model; 0 for any other
 
 
+NEEDLESS = Needs()
+"""Those of a request that any target can do."""
+
+
 class ClientLimits(msgspec.Struct, frozen=True):
     """The client's own patience, in seconds; None where it did not say."""
 
@@ -44,7 +48,7 @@ class Peek(msgspec.Struct, frozen=True):
     model: str
     stream: bool = False
     wants_usage: bool = False  # a stream's client asked for the usage chunk itself
-    needs: Needs = Needs()
+    needs: Needs = NEEDLESS
 
     @property
     def holds_media(self) -> bool:

@@ -29,6 +29,7 @@ from sidecar.model.topology import Target
 from sidecar.routing.state import TargetState
 
 __all__ = [
+    "UNTIMED",
     "Answer",
     "Command",
     "Content",
@@ -58,6 +59,10 @@ class Limits(msgspec.Struct, frozen=True):
     read_is_clients: bool = False  # the client shortened first_token_s (of a stream) or answer_s (of a plain request)
     idle_is_clients: bool = False  # the client shortened idle_s
     head_s: float | None = None  # request sent -> response head, of a stream; None: first_token_s bounds it, too
+
+
+UNTIMED = Limits(float("inf"), float("inf"), float("inf"), float("inf"), float("inf"))
+"""Of an attempt that nobody waits for yet."""
 
 
 class Skipped(msgspec.Struct, frozen=True):

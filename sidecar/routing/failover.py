@@ -48,7 +48,15 @@ _TOLD_WITH_RETRY_AFTER = (429, 503)
 
 
 def failover(
-    route: Route, call: Call, book: HealthBook, balances: Balances, budget: RetryBudget, *, now: float, rng: Rng
+    route: Route,
+    call: Call,
+    book: HealthBook,
+    balances: Balances,
+    budget: RetryBudget,
+    *,
+    now: float,
+    rng: Rng,
+    under_way: tuple[Choice, int] | None = None,
 ) -> Generator[Command, Event, None]:
     """Drive one request.
 
@@ -60,12 +68,22 @@ def failover(
         budget: What retries at the same target draw on.
         now: When the request came, on a monotonic clock; events bring the later times.
         rng: Gives floats in [0, 1).
+        under_way: The target that is being asked and the epoch in which that began, if so; the request was counted.
+            The first command then stands for what is under way.
     """
     run = _Run(route, call, book, balances, budget, now=now, rng=rng)
     try:
-        choice = run.plan.next(now)
+        epoch: int | None = None
+        choice: Choice | None
+        if under_way is None:
+            budget.deposit(now)
+            choice = run.plan.next(now)
+        else:
+            choice, epoch = under_way
+            run.plan.take(choice)
         while choice is not None:
-            event = yield run.begin(choice, now)
+            event = yield run.begin(choice, now, epoch)
+            epoch = None
             if type(event) is Late:
                 event = yield from _race(run, event)
             committed = type(event) is Content
@@ -175,17 +193,19 @@ class _Run:
         self._failures: list[Failure] = []
         self.broken: Failure | None = None  # how a committed stream broke
         self.plan = Plan(route, call, book, balances)
-        budget.deposit(now)
 
     # One attempt.
 
-    def begin(self, choice: Choice, now: float) -> Try:
-        """Take the slots of an attempt."""
+    def begin(self, choice: Choice, now: float, epoch: int | None = None) -> Try:
+        """Take the slots of an attempt, unless it has them already and began in this epoch."""
         self._number += 1
         self._choice = choice
         state, plan = choice.state, self.plan
         before = state.breaker.state
-        self._epoch = state.begin_panic(now) if choice.selection is _PANIC else state.begin(now)
+        if epoch is not None:
+            self._epoch = epoch
+        else:
+            self._epoch = state.begin_panic(now) if choice.selection is _PANIC else state.begin(now)
         last = self._alone or self._number >= self._max_attempts or not plan.has_other(now)
         limits = deadlines.limits(
             self._route,
@@ -270,10 +290,8 @@ class _Run:
         self.release()
         if choice is None or epoch is None:
             return
-        if not self._call.peek.stream:
-            choice.state.speed.answers.add(event.duration_s)
-            choice.state.speed.peak.add(event.duration_s, event.now)
-        choice.state.succeed(epoch, event.now, alone=self._alone)
+        answer_s = None if self._call.peek.stream else event.duration_s
+        choice.state.succeed(epoch, event.now, alone=self._alone, answer_s=answer_s)
 
     def fail(self, event: End, failure: Failure) -> None:
         """The attempt failed: everybody whom that concerns is told."""

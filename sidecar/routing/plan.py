@@ -25,7 +25,7 @@ from sidecar.routing.breaker import IN_USE
 from sidecar.routing.commands import Skipped
 from sidecar.routing.health import AdminState, BreakerState, HealthBook, TargetState
 
-__all__ = ["Choice", "Plan", "drained", "unfit"]
+__all__ = ["Choice", "Plan", "drained", "suits", "unfit"]
 
 _READY = AdminState.READY
 _VECTORS = frozenset({Operation.EMBEDDINGS, Operation.GEMINI_EMBEDDINGS})
@@ -273,6 +273,14 @@ def _overfull(chain: tuple[Pool, ...], call: Call) -> Mapping[str, str]:
     if not overfull or all(unfit(target, call.operation, call.peek.needs) for target in others):
         return _NONE
     return _NONE if call.peek.holds_media else overfull
+
+
+def suits(target: Target, call: Call) -> bool:
+    """Whether nothing that is known of a target speaks against asking it this first."""
+    if unfit(target, call.operation, call.peek.needs) is not None:
+        return False
+    context = target.provider.facts(target.model).context_tokens
+    return context is None or call.peek.needs.input_bytes <= context * _BYTES_PER_TOKEN_MAX
 
 
 def unfit(target: Target, operation: Operation, needs: Needs) -> str | None:

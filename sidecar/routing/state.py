@@ -191,9 +191,19 @@ class TargetState:
 
     # What outcomes do.
 
-    def succeed(self, epoch: int, now: float, *, alone: bool) -> None:
-        """An attempt of this epoch ended well."""
+    def succeed(self, epoch: int, now: float, *, alone: bool, answer_s: float | None = None) -> None:
+        """An attempt of this epoch ended well.
+
+        Args:
+            epoch: When it began.
+            now: When it ended.
+            alone: The target is the only one of its route.
+            answer_s: How long it took, if its answer was a whole one.
+        """
         self.last_success_at = now
+        if answer_s is not None:
+            self.speed.answers.add(answer_s)
+            self.speed.peak.add(answer_s, now)
         if self.checks.health is not _HEALTHY or self.checks.bad:
             self.checks.answered()
         self.speed.settle()

@@ -25,6 +25,7 @@ from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 
 from sidecar.manager import LLMManager
 from sidecar.manager.answer import Answer
+from sidecar.manager.ordinary import Ordinary
 from sidecar.model.errors import LLMError
 from sidecar.model.request import Call
 from sidecar.model.settings import Wire as WireSetting
@@ -107,7 +108,7 @@ class Lane:
             connection.gather(data, begin + size_bytes)
             return known
         try:
-            answer = self._manager.answer(call_again(known.template, known.surface, data[begin:]))
+            answer = self._manager.answer_promptly(call_again(known.template, known.surface, data[begin:]))
         except LLMError:
             return None
         Crossing(connection, self.patrol, answer).go()
@@ -156,7 +157,7 @@ class Crossing(Sending):
 
     __slots__ = ("_connection", "_patrol", "_task")
 
-    def __init__(self, connection: Connection, patrol: Patrol, answer: Answer) -> None:
+    def __init__(self, connection: Connection, patrol: Patrol, answer: Answer | Ordinary) -> None:
         Sending.__init__(self, answer, DirectWire(connection))
         self._connection = connection
         self._patrol = patrol
@@ -210,6 +211,7 @@ class Crossing(Sending):
 
     def _hand_over(self) -> None:
         self._patrol.forget(self)
+        self._must_be_answer()
         self._connection.answer_by = monotonic() + self._answer.total_s
         self._task = asyncio.get_running_loop().create_task(self._run())
 

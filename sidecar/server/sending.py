@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from time import monotonic
+from typing import cast
 
 from aiohttp import web
 
 from sidecar.manager.answer import Answer
+from sidecar.manager.ordinary import Ordinary
 from sidecar.manager.passage import Passage
 from sidecar.server.wire import DirectWire, ResponseWire
 
@@ -108,13 +110,14 @@ class Sending(_Waiting):
     `launch` and `go_on` give True when all is over, False when there will be news, None when `finish` must go on.
     """
 
-    __slots__ = ("_failed", "_whole")
+    __slots__ = ("_failed", "_ordinary", "_whole")
 
     _answer: Answer
     _wire: DirectWire
 
-    def __init__(self, answer: Answer, wire: DirectWire) -> None:
-        self._answer = answer
+    def __init__(self, answer: Answer | Ordinary, wire: DirectWire) -> None:
+        self._ordinary = answer if isinstance(answer, Ordinary) else None
+        self._answer = cast(Answer, answer)  # which it is as soon as it has to be
         self._wire = wire
         self._begun = False
         self._failed = False
@@ -132,7 +135,14 @@ class Sending(_Waiting):
     def fail_internally(self, error: Exception) -> None:
         """A bug of ours ended it; `finish` tells the client."""
         self._failed = True
+        self._must_be_answer()
         self._answer.fail_internally(error)
+
+    def _must_be_answer(self) -> None:
+        """It is not ordinary after all; an ordinary one of which all was written is over, though."""
+        if self._ordinary is not None and not self._whole:
+            self._answer = self._ordinary.going_on()
+            self._ordinary = None
 
     async def finish(self) -> None:
         """From wherever it is to the end, by waiting."""

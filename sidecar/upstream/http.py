@@ -143,6 +143,21 @@ class Connection(asyncio.Protocol):
         """The response whose head has come; None when none has, for now or for good."""
         return HttpReply(self, self._status, self._head, connect_s) if self._status else None
 
+    def whole_now(self) -> tuple[int, Sequence[tuple[str, str]], bytes] | None:
+        """The response whose end has come; see `Launched.whole_now`."""
+        if not self._complete or not self._status:
+            return None
+        chunks = self._chunks
+        if len(chunks) > 1:
+            chunks[:] = (b"".join(chunks),)
+        return self._status, self._head, chunks[0] if chunks else b""
+
+    def take_whole(self) -> None:
+        """See `Launched.take_whole`."""
+        self._chunks.clear()
+        self._held_bytes = 0
+        self._finish()
+
     @property
     def held_bytes(self) -> int:
         """How much of the body has come and was not taken."""

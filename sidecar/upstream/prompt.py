@@ -9,16 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
-from sidecar.dialects.forms import StreamTap
+import msgspec
+
+from sidecar.dialects.forms import Form, StreamTap
 from sidecar.model.errors import ValidationError
 from sidecar.model.failures import Failure
 from sidecar.model.settings import StreamMode
+from sidecar.model.topology import Dialect
 from sidecar.upstream.call import Exchange
-from sidecar.upstream.transport import PromptReply, TransportError
+from sidecar.upstream.transport import Launched, PromptReply, TransportError, UpstreamRequest
 
-__all__ = ["PromptExchange"]
+__all__ = ["PromptExchange", "Sent"]
 
 _GATHERED_BYTES = 128 * 1024  # of an answer that nobody waits for; a longer one is read piece by piece
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """What is on its way to a provider."""
+
+    form: Form
+    request: UpstreamRequest
+    launched: Launched
+    dialect: Dialect  # of the request
 
 
 class PromptExchange(Exchange):
@@ -49,6 +61,15 @@ class PromptExchange(Exchange):
         self._asked = monotonic()
         self._await_head(self._asked)
         return True
+
+    def adopt(self, sent: Sent, *, began: float, asked: float) -> None:
+        """Take over what was begun and sent at these moments; `start` waits for the rest."""
+        form = sent.form
+        self._form, self._request, self._launched = form, sent.request, sent.launched
+        self.translates, self.losses = form.translates, form.losses
+        sent.launched.listen(None)
+        self.began, self._asked = began, asked
+        self._await_head(asked)
 
     def started(self) -> bool | None:
         """Whether there is what `start` waits for; None when `start` must find out."""

@@ -152,6 +152,12 @@ class Launched(Protocol):
     def listen(self, listener: Callable[[], None] | None) -> None:
         """Have this called whenever something has come or happened, until the exchange ends; None: no more."""
 
+    def whole_now(self) -> tuple[int, Sequence[tuple[str, str]], bytes] | None:
+        """Status, headers and body of a response whose end has come; None before. It stays until `take_whole`."""
+
+    def take_whole(self) -> None:
+        """Take it, which ends the exchange."""
+
     def response_now(self, connect_s: float | None) -> PromptReply | None:
         """The reply whose head has come; None when none has, for now or for good."""
 

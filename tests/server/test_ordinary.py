@@ -1,0 +1,156 @@
+"""A request is taken as an ordinary one where it may be, and nobody can tell: neither its client nor the log.
+
+Each case is played twice, to a daemon whose wire lets requests go the short way and to one whose wire does not;
+answers and lines must be the same but for times. The request before it leaves an idle connection to the provider,
+without which nothing is ordinary.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sidecar.manager.ordinary import Ordinary
+from tests.fake_behaviours import (
+    Behaviour,
+    cut_after,
+    drip,
+    empty,
+    error_event_in_200,
+    half_json,
+    html,
+    ok,
+    raw,
+    reset,
+    silence,
+    status,
+)
+from tests.fake_provider import FakeProvider
+from tests.server.house import House, config, open_house
+from tests.server.raw import RawClient, RawReply, chat_body, post
+
+_WIRES = ("direct", "plain")
+_TIMES = ("ts", "connect_s", "duration_s", "first_token_s", "overhead_s", "request_id", "upstream_request_id")
+_PAGE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 400\r\n\r\n{"
+_ANSWER = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"two parts"},"finish_reason":"stop"}]}'
+_TWO = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(_ANSWER), _ANSWER)
+_CASES: dict[str, Callable[[], Behaviour]] = {
+    "well": lambda: ok("four words of it"),
+    "error in a 200": lambda: error_event_in_200(),
+    "busy": lambda: status(503),
+    "rate limited": lambda: status(429, retry_after=30),
+    "wrong key": lambda: status(401),
+    "bad request": lambda: status(400, "no such thing", kind="invalid_request_error"),
+    "a page": lambda: html(),
+    "nothing": lambda: empty(),
+    "half an object": lambda: half_json(),
+    "cut off": lambda: cut_after(3),
+    "cut off by its length": lambda: raw(_PAGE),
+    "reset": lambda: reset(),
+    "no HTTP": lambda: raw(b"SSH-2.0-fake\r\n"),
+    "no hurry": lambda: drip(20_000),
+    "one byte too many": lambda: raw(_PAGE[:-4] + b"2\r\n\r\n{}x"),
+    "an answer in two parts": lambda: raw(_TWO[:90], _TWO[90:], then=None, gap_s=0.02),
+    "too late": lambda: silence(),
+}
+_CHAIN = "{default: {chain: [fake/m, fake/other], timeouts: {answer: 300ms}}}"
+
+
+def _told(reply: RawReply) -> Any:
+    """What a client is told, but for what differs between any two requests."""
+    kept = [pair for pair in reply.headers if pair[0] not in ("date", "x-request-id", "content-length", "connection")]
+    return reply.status, sorted(kept), reply.body if reply.status == 200 else reply.error["message"]
+
+
+def _line(line: dict[str, Any]) -> dict[str, Any]:
+    """What differs by times is left out: so is the size of an error, which tells how long each attempt took."""
+    timed = (*_TIMES, "bytes_out") if line.get("status") != 200 else _TIMES
+    return {key: value for key, value in line.items() if key not in timed}
+
+
+async def _played(fake: FakeProvider, wire: str, move: Behaviour) -> tuple[Any, ...]:
+    fake.on("m", ok(), move)
+    fake.on("other", ok("the other one"))
+    async with open_house(config(fake.base_url, wire=wire, routes=_CHAIN)) as house:
+        async with await RawClient.to(house.socket) as client:
+            assert (await client.ask(post(chat_body()))).status == 200
+            reply = await client.ask(post(chat_body()))
+        attempts, requests = (await _ended(house))[1:], house.lines("request")[1:]
+        states = [state.describe(0.0) for state in house.manager.rooms.book.states]
+        settled = [(state["in_flight"], state["breaker"], state["recent_requests"]) for state in states]
+        return _told(reply), [*map(_line, attempts)], [*map(_line, requests)], settled
+
+
+async def _ended(house: House) -> list[dict[str, Any]]:
+    """The attempts, when both requests have their lines."""
+    await house.wait_lines("request", 2)
+    return house.lines("attempt")
+
+
+@pytest.mark.parametrize("case", _CASES)
+async def test_whatever_becomes_of_it_nobody_can_tell_the_difference(fake: FakeProvider, case: str) -> None:
+    ordinary, awaited = [await _played(fake, wire, _CASES[case]()) for wire in _WIRES]
+    assert ordinary == awaited
+
+
+async def _under_way(house: House) -> Ordinary:
+    async with asyncio.timeout(5):
+        while not (found := [each for each in house.manager.active if isinstance(each, Ordinary)]):
+            await asyncio.sleep(0.002)
+    return found[0]
+
+
+@pytest.mark.parametrize("wire", ["direct"])
+async def test_its_client_leaves(house: House, fake: FakeProvider) -> None:
+    fake.script(ok(), silence())
+    async with await RawClient.to(house.socket) as client:
+        await client.ask(post(chat_body()))
+        await client.send(post(chat_body()))
+        await _under_way(house)
+    request = (await house.wait_lines("request", 2))[1]
+    attempt = house.lines("attempt")[1]
+    assert (request["outcome"], request["status"], attempt["outcome"], attempt["kind"]) == (
+        "cancelled",
+        499,
+        "cancelled",
+        "client_gone",
+    )
+    assert not house.manager.active
+    assert [state.in_flight for state in house.manager.rooms.book.states] == [0]
+    await fake.wait_closed_connections(5)
+
+
+@pytest.mark.parametrize("wire", ["direct"])
+async def test_it_is_stopped(house: House, fake: FakeProvider) -> None:
+    fake.script(ok(), silence())
+    async with await RawClient.to(house.socket) as client:
+        await client.ask(post(chat_body()))
+        await client.send(post(chat_body()))
+        await _under_way(house)
+        house.manager.stop_active()
+        reply = await client.reply()
+    assert reply.status == 503
+    assert [line["outcome"] for line in await house.wait_lines("attempt", 2)] == ["ok", "failed"]
+    assert [state.in_flight for state in house.manager.rooms.book.states] == [0]
+
+
+@pytest.mark.parametrize("wire", ["direct"])
+async def test_a_bug_in_reading_its_answer_is_told_and_frees_what_it_held(
+    house: House, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise LookupError("a bug")
+
+    async with await RawClient.to(house.socket) as client:
+        await client.ask(post(chat_body()))
+        monkeypatch.setattr(Ordinary, "opened", fails)
+        reply = await client.ask(post(chat_body()))
+    assert reply.status == 500
+    assert "LookupError" in reply.error["message"]
+    assert [line["outcome"] for line in await house.wait_lines("request", 2)] == ["ok", "failed"]
+    assert [state.in_flight for state in house.manager.rooms.book.states] == [0]
+    assert len(house.faults) == 1
+    house.faults.clear()
