@@ -60,19 +60,19 @@ class Rig:
     def __enter__(self) -> Rig:
         os.sched_setaffinity(0, {self.load_core})
         command = [str(BENCH / "build" / "upstream"), "-t", str(_LIFE_S)]
-        upstream = self._keep(self.start(command, core=self.load_core, stdout=subprocess.PIPE))
-        assert upstream.stdout is not None
-        self.up, self.down = (int(upstream.stdout.readline()) for _ in range(2))
+        try:
+            upstream = self._keep(self.start(command, core=self.load_core, stdout=subprocess.PIPE))
+            assert upstream.stdout is not None
+            self.up, self.down = (int(upstream.stdout.readline()) for _ in range(2))
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in self._started:
-            process.kill()
-            process.communicate()
-        shutil.rmtree(self.run, ignore_errors=True)
-        os.sched_setaffinity(0, self._affinity)
+        self._end()
 
     def add_tls(self) -> None:
         """Put a door with TLS before the upstream, if this machine has what that takes."""
@@ -120,6 +120,13 @@ class Rig:
         with contextlib.closing(connection):
             connection.request("GET", "/stats")
             return int(json.loads(connection.getresponse().read())["accepted"])
+
+    def _end(self) -> None:
+        for process in self._started:
+            process.kill()
+            process.communicate()
+        shutil.rmtree(self.run, ignore_errors=True)
+        os.sched_setaffinity(0, self._affinity)
 
     def _keep(self, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
         self._started.append(process)
