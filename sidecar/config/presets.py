@@ -65,14 +65,7 @@ _BEDROCK_REASONING = (
     "openai.gpt-oss",
     "qwen.qwen3",
 )
-_OPENAI_QUIRKS = frozenset(
-    {
-        Quirk.MAX_COMPLETION_TOKENS,
-        Quirk.REASONING_REFUSES_SAMPLING,
-        Quirk.DEVELOPER_ROLE,
-        Quirk.OPENAI_FIELDS,
-    }
-)
+_OPENAI_QUIRKS = frozenset({Quirk.MAX_COMPLETION_TOKENS, Quirk.REASONING_REFUSES_SAMPLING, Quirk.DEVELOPER_ROLE})
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +108,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             base_url="https://api.openai.com/v1",
             paths={**_CHAT, **_RESPONSES, **_LEGACY, **_VECTORS, **_LIST},
             dialects=_CHAT_FIRST,
-            quirks=_OPENAI_QUIRKS,
+            quirks=_OPENAI_QUIRKS | {Quirk.OPENAI_FIELDS},
             keys=("OPENAI_API_KEY",),
             model="gpt-5.4",
             reasoning=("gpt-5", "o1", "o3", "o4"),
@@ -134,7 +127,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             },
             prefixes=("/openai/v1", "/openai"),
             dialects=_CHAT_FIRST,
-            quirks=_OPENAI_QUIRKS,
+            quirks=_OPENAI_QUIRKS,  # where there is no Responses but chat alone, the API is older than those fields
             scheme=AuthScheme.API_KEY,
             keys=("AZURE_OPENAI_API_KEY",),
             url_keys=("AZURE_OPENAI_ENDPOINT",),
