@@ -190,7 +190,8 @@ COMMANDS = (
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments of one command, with `home` and `function`: what to call with them."""
-    parser = _parser()
+    # Of a command that is known its own parser is enough: those of all others are 4 % of a daemon's start.
+    parser = _parser([command for command in COMMANDS if [command.name] == list(argv[:1])] or COMMANDS)
     args = parser.parse_args(argv)
     if "home" not in args:
         parser.print_help(sys.stderr)
@@ -198,7 +199,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(known: Sequence[Command]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sidecar",
         description="A daemon beside your app that makes LLM calls reliable.",
@@ -208,7 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"sidecar {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND")
-    for command in COMMANDS:
+    for command in known:
         described = f"{command.help[0].upper()}{command.help[1:]}."
         example = f"example: {command.example}"
         one = commands.add_parser(

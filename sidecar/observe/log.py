@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -32,9 +30,10 @@ from sidecar.observe.form import Form, form_for
 from sidecar.observe.lines import LineWriter
 from sidecar.observe.redact import Redactor
 from sidecar.observe.window import Window
+from sidecar.unread import leave_unread
 
 if TYPE_CHECKING:
-    from structlog.typing import BindableLogger
+    from structlog import BoundLogger
 
 __all__ = ["LEVELS", "DebugLogger", "open_log"]
 
@@ -90,7 +89,7 @@ class DebugLogger:
         self._window = Window()
         self._window_began_ns = 0
         self._window_timer: asyncio.TimerHandle | None = None
-        self._events: BindableLogger | None = None
+        self._events: BoundLogger | None = None
         self.level = level
 
     @property
@@ -190,12 +189,9 @@ class DebugLogger:
 
     # General events: structlog binds, the processors below clean and spell.
 
-    def _bound(self) -> BindableLogger:
+    def _bound(self) -> BoundLogger:
         if self._events is None:
-            structlog = _structlog()
-            self._events = structlog.wrap_logger(
-                _Spelled(self._say), processors=[self._clean, self._spell], wrapper_class=structlog.BoundLogger
-            ).bind()
+            self._events = _bound_logger()(_Spelled(self._say), [self._clean, self._spell], {})
         return self._events
 
     def _clean(self, _: Any, __: str, keys: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -247,21 +243,12 @@ class DebugLogger:
             self._arm()
 
 
-def _structlog() -> ModuleType:
-    """The library, imported at first use: 20 ms that a process without events need not pay.
+def _bound_logger() -> type[BoundLogger]:
+    """The logger of structlog, imported at first use and alone: the whole library is 5 % of a start."""
+    leave_unread("structlog")
+    from structlog._generic import BoundLogger  # noqa: PLC0415 - see above; `structlog.BoundLogger` brings the rest
 
-    With it would come `rich` and, by that, Pygments: four times as much again, for tracebacks in colour that
-    nobody here asks for. The library does without where they are not installed, so they are not, for a moment.
-    """
-    absent = "rich" not in sys.modules
-    if absent:
-        sys.modules["rich"] = None  # type: ignore[assignment] # how Python itself notes that there is no such module
-    try:
-        import structlog  # noqa: PLC0415 - see above
-    finally:
-        if absent:
-            del sys.modules["rich"]
-    return structlog
+    return BoundLogger
 
 
 class _Spelled:

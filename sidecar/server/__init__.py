@@ -1,5 +1,5 @@
 """The doors: listeners, the guard, the data plane, the admin plane."""
 
-from sidecar.server.aiohttp_package import leave_client_out
+from sidecar.unread import leave_unread
 
-leave_client_out()
+leave_unread("aiohttp")  # its client is not for servers

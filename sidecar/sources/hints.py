@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable, Collection
 from contextlib import closing
 
+from sidecar.unread import leave_unread
+
 __all__ = ["Hints"]
 
 _STEP_MS = 25  # how long events are gathered, and how long a stop can take
@@ -67,9 +69,10 @@ class Hints:
             self.problem = str(error) or type(error).__name__
 
     def _watch(self) -> None:
-        import watchfiles  # noqa: PLC0415 - it brings an event loop library of its own: not before the first answer
+        leave_unread("watchfiles")  # it can run processes, too, and brings what that takes
+        from watchfiles.main import watch  # noqa: PLC0415 - not before the first answer
 
-        events = watchfiles.watch(
+        events = watch(
             *sorted(self._directories),
             watch_filter=None,
             debounce=_DEBOUNCE_MS,

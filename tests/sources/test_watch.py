@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import uvloop
-import watchfiles
+from watchfiles import main
 
 from sidecar.sources.files import UnreadableError, contents, fingerprint
 from sidecar.sources.watch import Watcher
@@ -293,7 +293,7 @@ async def test_without_inotify_ticks_go_on_and_watches_are_tried_again(
     seen = set()
     async with watching(path, tick_s=0.1) as watcher:
         with monkeypatch.context() as patch:
-            patch.setattr(watchfiles, "watch", refuse)
+            patch.setattr(main, "watch", refuse)
             for number, save in enumerate(SAVES):
                 saving = asyncio.create_task(asyncio.to_thread(save, path, f"{number}".ljust(20)))
                 assert await change(watcher) == (str(path),), save.__name__
@@ -310,7 +310,7 @@ async def test_an_error_while_watching_falls_back_to_ticks(tmp_path: Path, monke
 
     path = tmp_path / "sidecar.yaml"
     path.write_text("a")
-    monkeypatch.setattr(watchfiles, "watch", break_soon)
+    monkeypatch.setattr(main, "watch", break_soon)
     async with watching(path, tick_s=0.1) as watcher:
         await assert_silent(watcher, 0.2)
         assert watcher.blind == "error in underlying watcher"

@@ -1,4 +1,4 @@
-"""A daemon imports aiohttp's server alone; whoever asks for more has all of it."""
+"""Of a package that is left unread a part is imported alone; whoever asks for more has all of it."""
 
 import subprocess
 import sys
@@ -27,3 +27,13 @@ def test_the_version_is_the_packages_own() -> None:
 
 def test_a_package_that_was_imported_before_stays_what_it_is() -> None:
     assert _said("import aiohttp; a = aiohttp; import sidecar.server; import aiohttp; print(a is aiohttp)") == "True\n"
+
+
+def test_structlog_and_watchfiles_work_in_part_and_as_a_whole() -> None:
+    code = (
+        "import sys; from sidecar.unread import leave_unread; leave_unread('structlog'); leave_unread('watchfiles');"
+        "from structlog._generic import BoundLogger; from watchfiles.main import watch;"
+        "print([name in sys.modules for name in ('structlog.dev', 'watchfiles.run')]);"
+        "import structlog, watchfiles; print(structlog.BoundLogger is BoundLogger, watchfiles.watch is watch)"
+    )
+    assert _said(code).splitlines() == ["[False, False]", "True True"]
