@@ -30,7 +30,7 @@ from sidecar.upstream.http import Connection as UpstreamConnection
 from sidecar.upstream.pool import Pool
 
 PLAIN_CALLS = 215  # 187
-EVENT_CALLS = 28  # 24
+EVENT_CALLS = 14  # 12
 BURST_EVENT_CALLS = 0.5  # 0.01, of a burst of 100
 ROUNDS = 20
 

@@ -68,6 +68,7 @@ class Answer:
         "_try",
         "_unroutable",
         "body",
+        "ending",
         "failure",
         "headers",
         "status",
@@ -100,6 +101,7 @@ class Answer:
         self.headers: list[tuple[str, str]] = []
         self.body = b""
         self.streams = False
+        self.ending = False  # `read_now` has given the last of the stream
         self.failure: Failure | None = None
 
     @property
@@ -224,17 +226,14 @@ class Answer:
         self._command = following
         return True if following is None else None
 
-    @property
-    def ending(self) -> bool:
-        """Whether `read_now` has given the last of the stream."""
-        return self._exchange is None or self._exchange.ending
-
     def read_now(self) -> bytes | None:
-        """As `read`; None when nothing has come yet, b"" when `read` must find out."""
+        """As `read`; None when nothing has come yet, b"" when `read` must find out. Sets `ending`."""
         exchange = self._exchange
         if exchange is None:
+            self.ending = True
             return b""
         data = exchange.read_now()
+        self.ending = exchange.ending
         return self._passed(data) if data and self._delivered is not None else data
 
     def ended_now(self) -> bytes | None:

@@ -155,12 +155,13 @@ class Lane:
 class Crossing(Sending):
     """One request on the short way, until it is answered or a task goes on with it."""
 
-    __slots__ = ("_connection", "_patrol", "_task")
+    __slots__ = ("_connection", "_launched", "_patrol", "_task")
 
     def __init__(self, connection: Connection, patrol: Patrol, answer: Answer | Ordinary) -> None:
         Sending.__init__(self, answer, DirectWire(connection))
         self._connection = connection
         self._patrol = patrol
+        self._launched = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -172,12 +173,7 @@ class Crossing(Sending):
         """Begin."""
         self._connection.enter(self)
         self._patrol.watch(self)
-        self._go_on(first=True)
-
-    def news(self) -> None:
-        """Something has come from the provider, or happened to it."""
-        if self._task is None and self._connection.crossing is self:
-            self._go_on(first=False)
+        self.news()
 
     def late(self) -> None:
         """A deadline has passed."""
@@ -191,9 +187,18 @@ class Crossing(Sending):
         elif self._connection.crossing is self:
             self._end(gone=True)
 
-    def _go_on(self, *, first: bool) -> None:
+    def news(self) -> None:
+        """It begins, or something has come from the provider or happened to it."""
+        if self._task is not None or self._connection.crossing is not self:
+            return
         try:
-            over = self.launch(self.news) if first else self.go_on()
+            if self._begun:
+                over = self._pumped()
+            elif self._launched:
+                over = self.go_on()
+            else:
+                self._launched = True
+                over = self.launch(self.news)
         except ConnectionError:
             self._end(gone=True)
             return

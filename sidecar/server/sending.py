@@ -129,8 +129,8 @@ class Sending(_Waiting):
         return self._opened(self._answer.launch(news))
 
     def go_on(self) -> bool | None:
-        """There is news."""
-        return self._pumped() if self._begun else self._opened(self._answer.opened())
+        """There is news, and nothing was sent yet; `_pumped` afterwards."""
+        return self._opened(self._answer.opened())
 
     def fail_internally(self, error: Exception) -> None:
         """A bug of ours ended it; `finish` tells the client."""
@@ -178,9 +178,9 @@ class Sending(_Waiting):
         answer, wire = self._answer, self._wire
         data = answer.read_now()
         if data:
-            wire.write_now(data)
+            is_slow = wire.write_now(data)
             self.sent_bytes += len(data)
-            if wire.is_slow:
+            if is_slow:
                 return None
         if data is None or not answer.ending:
             return None if data == b"" else False

@@ -115,9 +115,14 @@ class DirectWire:
         chunk = b"%x\r\n%b\r\n" % (len(first), first) if first else b""
         self._begin(status, headers, "transfer-encoding: chunked\r\n", chunk)
 
-    def write_now(self, data: bytes) -> None:
-        """As `write`."""
-        self._send(b"%x\r\n%b\r\n" % (len(data), data))
+    def write_now(self, data: bytes) -> bool:
+        """As `write`; gives `is_slow`."""
+        connection = self._connection
+        transport = connection.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client closed its connection")
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return connection._paused
 
     def end_now(self) -> None:
         """As `end`, of a complete stream."""

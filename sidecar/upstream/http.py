@@ -239,6 +239,18 @@ class Connection(asyncio.Protocol):
             raise self._error
         return None
 
+    def more(self) -> bytes | None:
+        """See `Launched.more`."""
+        chunks = self._chunks
+        if not chunks or self._complete or self._paused or self._error is not None:
+            return None
+        self._held_bytes = 0
+        if len(chunks) == 1:
+            return chunks.pop()
+        data = b"".join(chunks)
+        chunks.clear()
+        return data
+
     def take_rest(self) -> bytes | None:
         """All that is left of the body, if its end has come, which also ends the exchange; else None."""
         if not self._complete:
@@ -331,8 +343,15 @@ class Connection(asyncio.Protocol):
             self._keep_alive = False
             if not self._complete:  # else the answer is whole, and only what follows it is not
                 self._drop(Breach.PROTOCOL, f"the answer is not HTTP/1.1: {_complaint(error)}")
-        self._measure(len(data))
-        self._tell()
+        held_bytes = self._held_bytes + len(data)
+        if self._chunks and not self._bare_bytes and held_bytes <= HEAD_BYTES_MAX:
+            self._held_bytes = held_bytes  # nearly always: no limit is near
+        else:
+            self._measure(len(data))
+        if self._listener is not None:
+            self._listener()
+        else:
+            self._tell()
 
     def _measure(self, received: int) -> None:
         """Hold the limits: what is kept for a slow reader, and what comes without being a body."""

@@ -113,17 +113,25 @@ class PromptExchange(Exchange):
 
     def read_now(self) -> bytes | None:
         """As `read`; None when nothing has come yet, b"" when `read` must find out."""
-        tap, reply = self._tap, self._prompt_reply
-        if tap is None or reply is None or self._stopped is not None or self.ending:
+        tap, reply, launched = self._tap, self._prompt_reply, self._launched
+        if tap is None or reply is None or launched is None or self._stopped is not None or self.ending:
             return b""
-        data = self._taken(reply)
-        if not data:
-            return data
+        data = launched.more()
+        goes_on = data is not None
+        if data is None:
+            data = self._taken(reply)
+            if not data:
+                return data
+        else:
+            now = monotonic()
+            self.waited_s += now - self._asked
+            self._asked = now
+            self.bytes_out += len(data)
         passed = self._form_shaped(tap.feed(data)) if self.translates else tap.feed(data)
         idle_at = self._asked + self._limits.idle_s
-        if reply.over:  # nobody will be told of it
+        if not goes_on and reply.over:  # nobody will be told of it
             self.ending = True
-        elif tap.finish_reason is None and not _is_over(tap) and idle_at < self._limits.total_at:
+        elif tap.finish_reason is None and not tap.done and tap.fault is None and idle_at < self._limits.total_at:
             self.due = idle_at  # as `_progress` would have it
         else:
             self._progress(tap)

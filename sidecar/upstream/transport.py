@@ -158,6 +158,9 @@ class Launched(Protocol):
     def take_whole(self) -> None:
         """Take it, which ends the exchange."""
 
+    def more(self) -> bytes | None:
+        """What has come of a body that goes on; None: ask the reply, for there is none, or something else to tell."""
+
     def response_now(self, connect_s: float | None) -> PromptReply | None:
         """The reply whose head has come; None when none has, for now or for good."""
 
