@@ -24,7 +24,7 @@ from sidecar.dialects.anthropic_request import CUSTOM, FORMER, NOT_STREAMED
 from sidecar.dialects.anthropic_schema import fitted
 from sidecar.dialects.anthropic_thinking import Thought, thought
 from sidecar.dialects.anthropic_turns import Conversation, conversation
-from sidecar.dialects.dialect import Untranslatable
+from sidecar.dialects.dialect import check_choices
 from sidecar.dialects.losses import added, changed, dropped, foreign
 from sidecar.model.hub import ChoiceMode, FormatKind, HubRequest, Loss, Reasoning, Tool, ToolChoice, Wire
 from sidecar.model.topology import Quirk
@@ -62,8 +62,7 @@ def encode_request(request: HubRequest, wire: Wire, losses: list[Loss]) -> dict[
     Raises:
         Untranslatable: When nothing that is left would be what was asked.
     """
-    if request.choices is not None and request.choices > 1:
-        raise Untranslatable(f"{DIALECT} gives one answer, not {request.choices}; ask with n: 1")
+    check_choices(request)
     return _Asking(request, wire, losses).body()
 
 

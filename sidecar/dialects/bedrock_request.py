@@ -14,7 +14,7 @@ from typing import Any
 
 from sidecar.dialects.bedrock_models import Traits, traits_of
 from sidecar.dialects.bedrock_turns import DIALECT, Conversation, cache_point, conversation
-from sidecar.dialects.dialect import Untranslatable
+from sidecar.dialects.dialect import check_choices
 from sidecar.dialects.fields import json_text
 from sidecar.dialects.losses import added, changed, dropped, foreign
 from sidecar.model.hub import ChoiceMode, FormatKind, HubRequest, Loss, OutputFormat, Reasoning, Tool, Wire
@@ -41,8 +41,7 @@ def encode_request(request: HubRequest, wire: Wire, losses: list[Loss]) -> dict[
     Raises:
         Untranslatable: When nothing that is left would be what was asked.
     """
-    if request.choices is not None and request.choices > 1:
-        raise Untranslatable(f"{DIALECT} gives one answer, not {request.choices}; ask with n: 1")
+    check_choices(request)
     return _Asking(request, wire, losses).body()
 
 

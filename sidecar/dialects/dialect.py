@@ -15,11 +15,23 @@ from sidecar.model.events import Event
 from sidecar.model.failures import Failure
 from sidecar.model.hub import HubRequest, HubResponse, Loss, Wire
 
-__all__ = ["Codec", "Decoder", "Encoder", "ProviderCodec", "Untranslatable"]
+__all__ = ["Codec", "Decoder", "Encoder", "ProviderCodec", "Untranslatable", "check_choices"]
 
 
 class Untranslatable(Exception):  # noqa: N818 - it becomes a failure of kind LOSSY
     """The dialect has no way at all to ask this, whatever is left out; the message says what and why."""
+
+
+def check_choices(request: HubRequest) -> None:
+    """For an encoder of another dialect than the request's: the hub has room for one answer.
+
+    Raises:
+        Untranslatable: When several are asked for.
+    """
+    if request.choices is not None and request.choices > 1:
+        raise Untranslatable(
+            f"{request.choices} answers to one request cannot cross dialects; ask for one, or by several requests"
+        )
 
 
 class Decoder(Protocol):

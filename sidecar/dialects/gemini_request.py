@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from sidecar.dialects.dialect import Untranslatable
+from sidecar.dialects.dialect import Untranslatable, check_choices
 from sidecar.dialects.gemini_config import AT, decode_config, encode_config
 from sidecar.dialects.gemini_fields import camel, flag, items, obj, restored, string, wrong
 from sidecar.dialects.gemini_parts import Speech, decode_part, gathered
@@ -235,10 +235,8 @@ class _Encoding:
 
     def body(self) -> dict[str, Any]:
         request, own = self._request, self._own
-        if (request.choices or 1) > 1 and not own:
-            raise Untranslatable(
-                f"{request.choices} answers to one request cannot be asked of another dialect; ask for 1"
-            )
+        if not own:
+            check_choices(request)
         whole = own or not bare_name(self._wire.model).startswith(_NO_JSON_SCHEMA)
         body = self._spoken()
         tools = encode_tools(request.tools, self._losses, own=own, whole=whole)

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from sidecar.dialects.dialect import Untranslatable
+from sidecar.dialects.dialect import Untranslatable, check_choices
 from sidecar.dialects.efforts import effort_of
 from sidecar.dialects.losses import added, changed, dropped, foreign
 from sidecar.dialects.openai_chat_parts import AUDIO_FORMATS
@@ -53,10 +53,7 @@ def retold(request: HubRequest, wire: Wire, losses: list[Loss]) -> HubRequest:
     Raises:
         Untranslatable: When it asks for several answers, a result answers no call, or nothing is left of its messages.
     """
-    if (request.choices or 1) > 1:
-        raise Untranslatable(
-            f"{request.choices} answers to one request cannot cross dialects; ask for one, or by several requests"
-        )
+    check_choices(request)
     teller = _Teller(request.dialect, wire, losses)
     messages = _turns(
         [

@@ -14,7 +14,7 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import Any, assert_never
 
-from sidecar.dialects.dialect import Untranslatable
+from sidecar.dialects.dialect import Untranslatable, check_choices
 from sidecar.dialects.fitting import fit
 from sidecar.dialects.losses import NOTE, added, dropped, foreign
 from sidecar.dialects.media import data_url
@@ -71,8 +71,7 @@ _OUR_FILES = frozenset({DIALECT, Dialect.OPENAI_CHAT})  # whose file ids are the
 
 def encode_request(request: HubRequest, wire: Wire, losses: list[Loss]) -> dict[str, Any]:
     """See `dialect.Codec`."""
-    if (request.choices or 1) > 1:
-        raise Untranslatable(f"{DIALECT.value} gives one answer, and {request.choices} were asked for")
+    check_choices(request)
     own = request.dialect is DIALECT
     body: dict[str, Any] = {"model": wire.model, **_conversation(request, losses)}
     for name, field in _SAID.items():

@@ -282,7 +282,7 @@ def test_a_lone_system_prompt_is_said_by_the_user() -> None:
 
 
 def test_what_nobody_can_say() -> None:
-    with pytest.raises(Untranslatable, match="one answer"):
+    with pytest.raises(Untranslatable, match="2 answers"):
         asked(choices=2)
     with pytest.raises(Untranslatable, match="nothing is left"):
         asked(messages=(user(Text(" ")),))
