@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from importlib import import_module
 from urllib.parse import urlsplit
 
-from sidecar.model.topology import Provider, Tls, TransportName
+from sidecar.dialects.table import provider_codec
+from sidecar.model.topology import Dialect, Provider, Tls, TransportName
 from sidecar.upstream.pool import Pool
 from sidecar.upstream.tls import client_context
 from sidecar.upstream.transport import Origin, Transport, TransportError
@@ -32,8 +33,12 @@ def open_transport(origin: Origin, *, aiohttp: bool = False) -> Transport:
     return AiohttpTransport(origin)
 
 
-def prepare(providers: Iterable[Provider]) -> None:
-    """Make what the first connections to these providers would have to wait for: some 50 ms, meant for a thread."""
+def prepare(providers: Collection[Provider]) -> None:
+    """Make what the first calls to these providers would have to wait for: some 50 ms, meant for a thread."""
+    for each in providers:
+        if Dialect.OPENAI_CHAT not in each.dialects:  # what most clients speak will be translated
+            for dialect in (Dialect.OPENAI_CHAT, *each.dialects[:1]):
+                provider_codec(dialect)
     if any(each.trust_env or each.transport is TransportName.AIOHTTP for each in providers):
         import_module("sidecar.upstream.client")
     if any(each.base_url.startswith("https:") and each.tls == Tls() for each in providers):

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -174,6 +176,32 @@ async def test_a_private_authority_is_trusted_by_its_file(
             assert await fetch(transport) == b"ok"
         assert server.accepted == 1
         await transport.check(connect_s=BOUND_S)
+
+
+async def test_the_loop_goes_on_while_authorities_are_read(tmp_path: Path, authority: Authority) -> None:
+    """A pipe for a file: it has nothing to read until somebody writes, which the loop must be free to see to."""
+    pipe = tmp_path / "ca.pem"
+    os.mkfifo(pipe)
+    turned = threading.Event()
+    in_time: list[bool] = []
+
+    def write() -> None:
+        in_time.append(turned.wait(5))
+        pipe.write_bytes(Path(authority.file).read_bytes())
+
+    writer = threading.Thread(target=write)
+    async with (
+        serving(answering(OK), context=authority.server(), tls=Tls(str(pipe))) as server,
+        asyncio.timeout(BOUND_S),
+        contextlib.aclosing(Pool(server.origin)) as pool,
+    ):
+        writer.start()
+        answers = [asyncio.create_task(fetch(pool)) for _ in range(3)]
+        await asyncio.sleep(0.05)  # the pipe is waited for by now: once, or a second reader would wait for ever
+        turned.set()
+        assert await asyncio.gather(*answers) == [b"ok"] * 3
+    writer.join(5)
+    assert in_time == [True]
 
 
 async def test_an_unknown_authority_is_refused(opened: Callable[..., Transport], authority: Authority) -> None:
