@@ -73,7 +73,7 @@ class Run:
     def __init__(self, rig: Rig, scale: phases.Scale, wanted: list[str]) -> None:
         self.values: Values = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
         self.notes: list[str] = []
-        self._rig, self._wanted = rig, list(wanted)
+        self._rig, self._wanted, self._began = rig, list(wanted), time.monotonic()
         self._scale = self._fit(scale)
         names = dict.fromkeys((*phases.models(self._scale), *growth.models(self._scale)))
         self._sidecar = Sidecar(rig, tuple(names))
@@ -146,7 +146,8 @@ class Run:
 
     def _note(self, phase: str, subject: str, figures: phases.Figures, proxy: Proxy | None = None) -> None:
         told = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items())
-        print(f"  {phase:18} {subject:8} {told}", file=sys.stderr, flush=True)
+        past_s = time.monotonic() - self._began
+        print(f"{past_s:4.0f} s  {phase:18} {subject:8} {told}", file=sys.stderr, flush=True)
         for name, value in figures.items():
             self.values[phase][subject][name].append(value)
         if proxy is not None and figures.get("faults") and (complaint := proxy.complaint()):
