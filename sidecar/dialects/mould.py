@@ -7,13 +7,16 @@ anything but itself.
     before             said     middle               said     after
     data: {..."content":" word ",..."obfuscation":" aB3 "}\n\n
 
-What stands in the holes must be no more than a piece of text. Without quotes and backslashes it cannot end its
-string, and what can be printed is valid UTF-8 without control characters. Every other frame is for the decoder.
+The texts are cut out by their places, and the frames built anew from them: only what gives the very bytes that
+came is of the mould. What stands in the holes must be no more than a piece of text. Without quotes and
+backslashes it cannot end its string, and what can be printed is valid UTF-8 without control characters. Every
+other frame is for the decoder.
 """
 
 from __future__ import annotations
 
 import re
+from operator import itemgetter
 
 __all__ = ["Mould"]
 
@@ -25,15 +28,14 @@ _QUOTE, _BACKSLASH, _LF, _CR = b'"\\\n\r'
 class Mould:
     """The bytes that frames have in common; `of` gives that of one frame."""
 
-    __slots__ = ("_after", "_before", "_inner", "_joint", "_least_bytes", "_middle")
+    __slots__ = ("_after", "_before", "_cut", "_joint", "_middle")
 
     def __init__(self, before: bytes, middle: bytes, after: bytes) -> None:
         self._before = before
         self._middle = middle  # b"": something is said in one place only
         self._after = after
         self._joint = after + before
-        self._inner = slice(len(before), -len(after))
-        self._least_bytes = len(before) + len(after)
+        self._cut = itemgetter(slice(len(before), 2 - len(after)))  # out of a frame without its empty line
 
     @classmethod
     def of(cls, frame: bytes) -> Mould | None:
@@ -50,9 +52,9 @@ class Mould:
 
     def fits(self, frames: bytes) -> bool:
         """Whether these are one or more whole frames of this mould, and nothing else."""
-        if not (frames.startswith(self._before) and frames.endswith(self._after)) or len(frames) < self._least_bytes:
+        said = list(map(self._cut, frames[:-2].split(b"\n\n")))
+        if b"".join((self._before, self._joint.join(said), self._after)) != frames:
             return False
-        said = frames[self._inner].split(self._joint)
         if self._middle:
             said = _halves(said, self._middle)
         # A blank between them, so that no two make a character that neither is.
