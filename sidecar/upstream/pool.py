@@ -16,7 +16,8 @@ import time
 
 from sidecar.upstream.dial import Dialer
 from sidecar.upstream.head import Heads
-from sidecar.upstream.http import Connection, HttpReply
+from sidecar.upstream.http import Connection
+from sidecar.upstream.reply import HttpReply
 from sidecar.upstream.transport import Breach, Origin, TransportError, UpstreamRequest
 
 __all__ = ["Pool"]
