@@ -34,19 +34,21 @@ _TRUE = msgspec.Raw(b"true")
 _USAGE = msgspec.Raw(b'{"include_usage":true}')
 _ASK_TO_REASON = frozenset({"reasoning_effort", "reasoning", "thinking"})
 _NO_REASONING = _EMPTY | {b'"none"'}
-# What a conversation is in: the field, whether it must be there, and what a picture in it looks like.
-_SHAPES: Mapping[Operation, tuple[str, bool, tuple[bytes, ...]]] = MappingProxyType(
+# What a conversation is in: the field, whether it must be there, what a picture in it looks like, and what one
+# looks like where there is no underscore.
+_SHAPES: Mapping[Operation, tuple[str, bool, tuple[bytes, ...], tuple[bytes, ...]]] = MappingProxyType(
     {
-        Operation.CHAT: ("messages", True, (b'"image_url"',)),
-        Operation.RESPONSES: ("input", False, (b'"input_image"',)),
-        Operation.MESSAGES: ("messages", True, (b'"image"',)),
-        Operation.GENERATE: ("contents", True, (b'"inlineData"', b'"inline_data"')),
+        Operation.CHAT: ("messages", True, (b'"image_url"',), ()),
+        Operation.RESPONSES: ("input", False, (b'"input_image"',), ()),
+        Operation.MESSAGES: ("messages", True, (b'"image"',), (b'"image"',)),
+        Operation.GENERATE: ("contents", True, (b'"inlineData"', b'"inline_data"'), (b'"inlineData"',)),
     }
 )
 _USAGE_ON_DEMAND = frozenset({Operation.CHAT, Operation.COMPLETIONS})
 _MODEL_IN_PATH = frozenset({Operation.GENERATE, Operation.GEMINI_COUNT_TOKENS, Operation.GEMINI_EMBEDDINGS})
 _MAX_SHOWN = 60  # bytes of a wrong value
 _MAX_MODEL_CHARS = 512  # it is logged, counted, and sent back in headers
+_UNDERSCORE = ord("_")
 _FITS_BYTES = 8 * 1024  # a body that any model takes
 
 
@@ -130,15 +132,17 @@ def _needs(body: bytes, fields: _Fields, operation: Operation) -> Needs:
     conversation = _SHAPES.get(operation)
     if conversation is None:
         return Needs(input_bytes=size) if size else NEEDLESS
-    name, mandatory, media = conversation
+    name, mandatory, media, bare = conversation
     said = fields.get(name)
     if said is None and mandatory:
         raise _invalid(f'"{name}" is missing', name)
     if said is not None and mandatory and memoryview(said)[0] != ord("["):
         raise _invalid(f'"{name}" must be a list', name)
     tools = "tools" in fields and bytes(fields["tools"]) not in _EMPTY
-    # From the right, where CPython's search is twice as fast in a long body.
-    images = max(map(body.rfind, media)) >= 0
+    text = b"" if said is None else bytes(said)
+    # One byte is found twenty times as fast as a word, and a word from the right twice as fast as from the left.
+    marks = media if _UNDERSCORE in text else bare
+    images = max(map(text.rfind, marks), default=-1) >= 0
     asks = not _ASK_TO_REASON.isdisjoint(fields)
     reasoning = asks and any(bytes(fields[name]) not in _NO_REASONING for name in _ASK_TO_REASON.intersection(fields))
     return Needs(tools, images, reasoning, size) if tools or images or reasoning or size else NEEDLESS

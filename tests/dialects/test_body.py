@@ -76,6 +76,27 @@ def test_peek_tells_what_a_target_must_be_able_to_do(fields: dict[str, Any], nee
     assert peek(body(**fields), Operation.CHAT).needs == needs
 
 
+@pytest.mark.parametrize(
+    ("operation", "name", "picture"),
+    [
+        (Operation.CHAT, "messages", {"type": "image_url"}),
+        (Operation.RESPONSES, "input", {"type": "input_image"}),
+        (Operation.MESSAGES, "messages", {"type": "image"}),
+        (Operation.GENERATE, "contents", {"inlineData": {}}),
+        (Operation.GENERATE, "contents", {"inline_data": {}}),
+    ],
+)
+@pytest.mark.parametrize("text", ["plain", "under_scored"])
+def test_a_picture_is_seen_in_every_dialect(operation: Operation, name: str, picture: Any, text: str) -> None:
+    said = [{"content": [{"text": text * 1000}, picture, {"text": text}]}]
+    with_picture, without = (
+        json.dumps({"model": "m", name: said, "other_key": 1}).encode()
+        for said in (said, [{"content": [{"text": text}]}])
+    )
+    assert peek(with_picture, operation, model="m").needs.images
+    assert not peek(without, operation, model="m").needs.images
+
+
 @pytest.mark.parametrize("operation", [Operation.CHAT, Operation.COMPLETIONS])
 def test_only_a_large_body_is_measured(operation: Operation) -> None:
     assert peek(body(prompt="x" * 1000), operation).needs == Needs()
