@@ -239,6 +239,12 @@ class Connection(RequestHandler):
         self._request_count += 1
         self._request_in_progress = True
 
+    def settle(self) -> None:
+        """It takes long: until its end there is nothing to be kept alive, and no timer for that."""
+        if self._keepalive_handle is not None:
+            self._keepalive_handle.cancel()
+            self._keepalive_handle = None
+
     def crossed(self, *, keep_alive: bool) -> None:
         """Its end."""
         self.crossing = None
@@ -250,6 +256,8 @@ class Connection(RequestHandler):
             self.force_close()
             return
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None and self._keepalive_timeout > 0:
+            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
         if self._held:
             held, self._held = self._held, b""
             self._resume_transport_reading()

@@ -217,6 +217,7 @@ class Crossing(Sending):
     def _hand_over(self) -> None:
         self._patrol.forget(self)
         self._must_be_answer()
+        self._connection.settle()
         self._connection.answer_by = monotonic() + self._answer.total_s
         self._task = asyncio.get_running_loop().create_task(self._run())
 
