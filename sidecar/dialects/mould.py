@@ -8,8 +8,8 @@ anything but itself.
     data: {..."content":" word ",..."obfuscation":" aB3 "}\n\n
 
 The texts are cut out by their places, and the frames built anew from them: only what gives the very bytes that
-came is of the mould. What stands in the holes must be no more than a piece of text. Without quotes and
-backslashes it cannot end its string, and what can be printed is valid UTF-8 without control characters. Every
+came is of the mould. What stands in the holes must be no more than a piece of text: UTF-8 without quotes and
+backslashes, so that it cannot end its string, and without control characters, which no string may hold. Every
 other frame is for the decoder.
 """
 
@@ -22,7 +22,8 @@ __all__ = ["Mould"]
 
 # The keys whose texts mean nothing to us. Found in JSON without a backslash, where each quote begins or ends a string.
 _SAID = re.compile(rb'"(?:content|text|reasoning|reasoning_content|arguments|obfuscation)": ?"([^"]+)"')
-_QUOTE, _BACKSLASH, _LF, _CR = b'"\\\n\r'
+_BARRED = bytes(range(32)) + b'"\\'  # from a text
+_BACKSLASH, _LF, _CR = b"\\\n\r"
 
 
 class Mould:
@@ -52,19 +53,20 @@ class Mould:
 
     def fits(self, frames: bytes) -> bool:
         """Whether these are one or more whole frames of this mould, and nothing else."""
-        said = list(map(self._cut, frames[:-2].split(b"\n\n")))
+        said = list(map(self._cut, frames.split(b"\n")[:-2:2]))  # every other line is empty
         if b"".join((self._before, self._joint.join(said), self._after)) != frames:
             return False
         if self._middle:
             said = _halves(said, self._middle)
         # A blank between them, so that no two make a character that neither is.
         text = b" ".join(said)
-        if not said or _QUOTE in text or _BACKSLASH in text:
+        if not said or text.translate(None, _BARRED) != text:
             return False
         try:
-            return text.decode().isprintable()
+            text.decode()
         except UnicodeDecodeError:
             return False
+        return True
 
 
 def _halves(parts: list[bytes], middle: bytes) -> list[bytes]:
