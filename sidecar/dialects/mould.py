@@ -7,10 +7,10 @@ anything but itself.
     before             said     middle               said     after
     data: {..."content":" word ",..."obfuscation":" aB3 "}\n\n
 
-The texts are cut out by their places, and the frames built anew from them: only what gives the very bytes that
-came is of the mould. What stands in the holes must be no more than a piece of text: UTF-8 without quotes and
-backslashes, so that it cannot end its string, and without control characters, which no string may hold. Every
-other frame is for the decoder.
+The texts of many frames are cut out by their places, and the frames built anew from them: only what gives the
+very bytes that came is of the mould. What stands in the holes must be no more than a piece of text. Without
+quotes and backslashes it cannot end its string, and what can be printed is valid UTF-8 without control
+characters. Every other frame is for the decoder.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ __all__ = ["Mould"]
 
 # The keys whose texts mean nothing to us. Found in JSON without a backslash, where each quote begins or ends a string.
 _SAID = re.compile(rb'"(?:content|text|reasoning|reasoning_content|arguments|obfuscation)": ?"([^"]+)"')
-_BARRED = bytes(range(32)) + b'"\\'  # from a text
-_BACKSLASH, _LF, _CR = b"\\\n\r"
+_QUOTE, _BACKSLASH, _LF, _CR = b'"\\\n\r'
 
 
 class Mould:
     """The bytes that frames have in common; `of` gives that of one frame."""
 
-    __slots__ = ("_after", "_before", "_cut", "_joint", "_middle")
+    __slots__ = ("_after", "_before", "_cut", "_inner", "_joint", "_middle")
 
     def __init__(self, before: bytes, middle: bytes, after: bytes) -> None:
         self._before = before
         self._middle = middle  # b"": something is said in one place only
         self._after = after
         self._joint = after + before
-        self._cut = itemgetter(slice(len(before), 2 - len(after)))  # out of a frame without its empty line
+        self._inner = slice(len(before), -len(after))
+        self._cut = itemgetter(slice(len(before), 2 - len(after)))  # of a frame without its empty line
 
     @classmethod
     def of(cls, frame: bytes) -> Mould | None:
@@ -53,20 +53,26 @@ class Mould:
 
     def fits(self, frames: bytes) -> bool:
         """Whether these are one or more whole frames of this mould, and nothing else."""
-        said = list(map(self._cut, frames.split(b"\n")[:-2:2]))  # every other line is empty
-        if b"".join((self._before, self._joint.join(said), self._after)) != frames:
-            return False
+        if len(frames) < 2 * len(self._joint):  # no room for two
+            if not (
+                len(frames) >= len(self._joint) and frames.startswith(self._before) and frames.endswith(self._after)
+            ):
+                return False
+            said = [frames[self._inner]]
+        else:
+            said = list(map(self._cut, frames.split(b"\n")[:-2:2]))  # every other line is empty
+            if b"".join((self._before, self._joint.join(said), self._after)) != frames:
+                return False
         if self._middle:
             said = _halves(said, self._middle)
         # A blank between them, so that no two make a character that neither is.
         text = b" ".join(said)
-        if not said or text.translate(None, _BARRED) != text:
+        if not said or _QUOTE in text or _BACKSLASH in text:
             return False
         try:
-            text.decode()
+            return text.decode().isprintable()
         except UnicodeDecodeError:
             return False
-        return True
 
 
 def _halves(parts: list[bytes], middle: bytes) -> list[bytes]:
