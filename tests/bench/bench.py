@@ -140,6 +140,7 @@ class Run:
             return
         subject.variation = growth.beginning(self._rig, self._scale)
         with subject:
+            growth.settle(subject)
             for name in wanted:
                 self._note(name, subject.name, growth.measured(subject, name, self._scale), subject)
         subject.variation = PLAIN
