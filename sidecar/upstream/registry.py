@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Hashable, Mapping
+from importlib import import_module
 from types import MappingProxyType
+from typing import cast
 from urllib.parse import urlsplit
 
 from sidecar.model.errors import ConfigurationError
@@ -17,22 +19,21 @@ from sidecar.model.topology import Auth as Credential
 from sidecar.model.topology import AuthScheme, Framing, Provider, Snapshot, TransportName
 from sidecar.upstream.account import Account
 from sidecar.upstream.authorised import Auth, AuthorisedTransport
-from sidecar.upstream.aws import AwsSignature
-from sidecar.upstream.embedded import EmbeddedTransport
-from sidecar.upstream.entra import EntraToken
-from sidecar.upstream.event_stream import EventStreamTransport
 from sidecar.upstream.factory import open_transport, parse_origin
-from sidecar.upstream.google import GoogleToken
 from sidecar.upstream.transport import Origin, Transport
 
 __all__ = ["LLMProviderRegistry", "TransportFactory"]
 
 TransportFactory = Callable[[Provider], Transport]
 
-_AUTHS: Mapping[AuthScheme, Callable[[Credential, Origin], Auth]] = MappingProxyType(
-    {AuthScheme.AWS_SIGV4: AwsSignature, AuthScheme.GOOGLE_OAUTH: GoogleToken, AuthScheme.ENTRA: EntraToken}
+_AUTHS: Mapping[AuthScheme, tuple[str, str]] = MappingProxyType(
+    {
+        AuthScheme.AWS_SIGV4: ("aws", "AwsSignature"),
+        AuthScheme.GOOGLE_OAUTH: ("google", "GoogleToken"),
+        AuthScheme.ENTRA: ("entra", "EntraToken"),
+    }
 )
-"""What authorises requests that no header of the account does."""
+"""What authorises requests that no header of the account does: a module and its class, imported when needed."""
 
 
 class LLMProviderRegistry:
@@ -107,13 +108,21 @@ class LLMProviderRegistry:
         if factory is not None:
             return factory(provider)
         if provider.transport is TransportName.EMBEDDED:
+            from sidecar.upstream.embedded import EmbeddedTransport  # noqa: PLC0415 - few providers need it
+
             return EmbeddedTransport.of(provider)
         origin, _ = parse_origin(provider.base_url, provider.tls, trust_env=provider.trust_env)
         transport = open_transport(origin, aiohttp=provider.transport is TransportName.AIOHTTP)
         if provider.framing is Framing.AWS:
+            from sidecar.upstream.event_stream import EventStreamTransport  # noqa: PLC0415 - nor this
+
             transport = EventStreamTransport(transport)
-        auth = _AUTHS.get(provider.auth.scheme)
-        return transport if auth is None else AuthorisedTransport(transport, auth(provider.auth, origin))
+        home = _AUTHS.get(provider.auth.scheme)
+        return transport if home is None else AuthorisedTransport(transport, _auth(*home)(provider.auth, origin))
+
+
+def _auth(module: str, name: str) -> Callable[[Credential, Origin], Auth]:
+    return cast(Callable[[Credential, Origin], Auth], getattr(import_module(f"sidecar.upstream.{module}"), name))
 
 
 def _shown(auth: Credential) -> Hashable:
