@@ -167,15 +167,7 @@ class Answer:
         return next(engine)
 
     def resume(self, command: Try, epoch: int, sent: Sent, *, began: float, asked: float) -> None:
-        """Go on with the first attempt where it is; `open` then waits for it.
-
-        Args:
-            command: What was asked for.
-            epoch: In which it began.
-            sent: What is on its way.
-            began: When it began, on the monotonic clock.
-            asked: When it was sent.
-        """
+        """Go on with the first attempt, of this epoch, begun and sent at these moments; `open` then waits for it."""
         assert self._route is not None
         choice = Choice(command.target, command.state, command.selection)
         self._engine = engine = self._rooms.engine(self._route, self._call, began, (choice, epoch))
@@ -225,6 +217,11 @@ class Answer:
             following = None
         self._command = following
         return True if following is None else None
+
+    def relaunch(self, listener: Callable[[], None]) -> bool:
+        """After `open`: have the listener called for the rest of a stream, which `read_now` gives; else `read` it."""
+        exchange = self._exchange
+        return exchange is not None and exchange.relaunch(listener)
 
     def read_now(self) -> bytes | None:
         """As `read`; None when nothing has come yet, b"" when `read` must find out. Sets `ending`."""

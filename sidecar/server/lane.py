@@ -222,16 +222,26 @@ class Crossing(Sending):
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
-        gone = True
+        over = gone = True
         try:
-            await self.finish()
+            over = await self.finish(self.news)
             gone = False
         except ConnectionError:
             pass
         except Exception as error:  # noqa: BLE001 - as above, when nothing can be told any more
             self.fail_internally(error)
         finally:
-            self._end(gone=gone)
+            if over:
+                self._end(gone=gone)
+        if not over:
+            self._take_back()
+
+    def _take_back(self) -> None:
+        """A stream that had to be waited for has begun: the rest of it needs no task."""
+        self._task = None
+        self._connection.answer_by = None
+        self._patrol.watch(self)
+        self.news()
 
     def _end(self, *, gone: bool) -> None:
         self._patrol.forget(self)

@@ -47,17 +47,24 @@ class _Waiting:
 
     async def run(self) -> web.StreamResponse:
         """From here to the end."""
-        answer, wire = self._answer, self._wire
+        await self._begin()
+        return await (self._relay() if self._begun else self._whole_answer())
+
+    async def _begin(self) -> None:
+        """Until there is an answer; of a stream, until its first bytes are sent."""
+        answer = self._answer
         if answer.keepalive_s is None:
             await self._open()
         else:
             await self._open_aloud(answer.keepalive_s)
-        if not answer.streams and not self._begun:
-            self.sent_bytes = len(answer.body)
-            return await wire.whole(answer.status, answer.headers, answer.body)
-        first, answer.body = answer.body, b""  # a stream lives long, its first bytes need not
-        await self._write(first if answer.failure is None else answer.fault)
-        return await self._relay()
+        if answer.streams or self._begun:
+            first, answer.body = answer.body, b""  # a stream lives long, its first bytes need not
+            await self._write(first if answer.failure is None else answer.fault)
+
+    async def _whole_answer(self) -> web.StreamResponse:
+        answer = self._answer
+        self.sent_bytes = len(answer.body)
+        return await self._wire.whole(answer.status, answer.headers, answer.body)
 
     async def _relay(self) -> web.StreamResponse:
         while data := await self._more():
@@ -144,20 +151,28 @@ class Sending(_Waiting):
             self._answer = self._ordinary.going_on()
             self._ordinary = None
 
-    async def finish(self) -> None:
-        """From wherever it is to the end, by waiting."""
-        answer = self._answer
+    async def finish(self, news: Callable[[], None]) -> bool:
+        """From wherever it is to the end, by waiting; False if a stream has begun of which there will be news again."""
         await self._wire.room()
         if self._whole:
-            return
+            return True
         if self._begun:
             if self._failed:
-                await self._write(answer.fault)
+                await self._write(self._answer.fault)
             await self._relay()
-        elif self._failed:
-            await self._wire.whole(answer.status, answer.headers, answer.body)
+        elif not await self._begun_by_waiting():
+            await self._whole_answer()
+        elif self._answer.relaunch(news):
+            return False
         else:
-            await self.run()
+            await self._relay()
+        return True
+
+    async def _begun_by_waiting(self) -> bool:
+        """Whether a stream has begun; a whole answer, or the failure, is still to be sent."""
+        if not self._failed:
+            await self._begin()
+        return self._begun
 
     def _opened(self, opened: bool | None) -> bool | None:
         if not opened:

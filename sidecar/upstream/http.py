@@ -264,7 +264,8 @@ class Connection(asyncio.Protocol):
         return rest
 
     async def wait(self) -> None:
-        """Until something has come or happened; aborts when it is cancelled."""
+        """Until something has come or happened; aborts when it is cancelled. Nobody listens any more."""
+        self._listener = None
         self._waiter = self._loop.create_future()
         try:
             await self._waiter

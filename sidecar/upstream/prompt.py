@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
+from typing import cast
 
 import msgspec
 
@@ -109,6 +110,25 @@ class PromptExchange(Exchange):
             return self._unlisten() if reply.over else False
         self._content_came(tap)
         self.ending = reply.over or _is_over(tap)
+        return True
+
+    def relaunch(self, listener: Callable[[], None]) -> bool:
+        """Have the listener called for the rest of a stream that was waited for; False where waiting must go on."""
+        tap, reply = self._tap, self._reply
+        if self._account.prompt is None or self._stream.mode is not StreamMode.LIVE or self._stopped is not None:
+            return False
+        if tap is None or _is_over(tap) or self._ended or self.failure is not None:
+            return False
+        prompt_reply = cast(PromptReply, reply)  # as prompt transports give them
+        launched = prompt_reply.launched
+        if launched is None or prompt_reply.over:
+            return False
+        if self._own_watchdog is not None:
+            self._own_watchdog.close()
+            self._own_watchdog = None
+        self._prompt_reply, self._launched, self._listener = prompt_reply, launched, listener
+        self._asked = monotonic()
+        launched.listen(listener)
         return True
 
     def read_now(self) -> bytes | None:

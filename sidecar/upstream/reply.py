@@ -32,6 +32,11 @@ class HttpReply:
         self._ended = False
 
     @property
+    def launched(self) -> Connection | None:
+        """See `PromptReply.launched`."""
+        return self._connection
+
+    @property
     def over(self) -> bool:
         """See `PromptReply.over`."""
         connection = self._connection

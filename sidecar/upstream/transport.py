@@ -124,6 +124,10 @@ class PromptReply(Reply, Protocol):
     """A reply that can be asked what has come, without waiting."""
 
     @property
+    def launched(self) -> Launched | None:
+        """What it is the reply to; None when it is over."""
+
+    @property
     def over(self) -> bool:
         """Whether nothing more will come than `take` gives: its end, or a fault, has come as well."""
 

@@ -8,6 +8,7 @@ import pytest
 
 from sidecar.model.settings import ListenSettings
 from sidecar.server.connection import Connection
+from tests.fake_behaviours import Answer
 from tests.fake_provider import FakeProvider, ok
 from tests.server.house import House, config, open_house
 from tests.server.raw import RawClient, chat_body, head, post
@@ -47,6 +48,36 @@ async def test_a_stream_goes_the_short_way_to_its_end(house: House, fake: FakePr
         assert reply.complete
         assert reply.events[-1] == "[DONE]"
         assert not crossings(house)
+
+
+async def test_a_stream_that_had_to_wait_for_a_connection_comes_back_to_the_short_way(
+    house: House, fake: FakeProvider
+) -> None:
+    fake.script(ok("one two three four five six", gap_s=0.05))
+    async with await RawClient.to(house.socket) as client:
+        await client.send(post(chat_body(stream=True)))
+        crossing = (await until_one_crosses(house)).crossing
+        assert crossing is not None
+        async with asyncio.timeout(5):
+            while crossing._task is not None or not crossing._begun:
+                await asyncio.sleep(0.002)
+        assert crossings(house)
+        reply = await client.reply()
+        assert reply.complete
+        assert reply.events[-1] == "[DONE]"
+    assert [line["outcome"] for line in await house.wait_lines("request")] == ["ok"]
+
+
+async def test_a_slow_reader_gets_the_whole_of_a_stream_that_was_under_way(house: House, fake: FakeProvider) -> None:
+    words = ("w" * 10_000,) * 600
+    fake.script(ok(), Answer(words=words, gap_s=0.001))
+    async with await RawClient.to(house.socket, limit=4096) as client:
+        await client.ask(post(chat_body()))
+        await client.send(post(chat_body(stream=True)))
+        await asyncio.sleep(0.3)  # sockets and buffers are full
+        reply = await client.reply()
+        assert reply.complete
+        assert sum(event.count("w" * 10_000) for event in reply.events) == len(words)
 
 
 async def test_what_is_sent_ahead_is_answered_in_its_turn(house: House, fake: FakeProvider) -> None:
