@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
-from sidecar.dialects.forms import form_of
 from sidecar.manager.answer import Answer
 from sidecar.manager.recorder import Recorder
 from sidecar.manager.rooms import Rooms
@@ -28,6 +27,7 @@ from sidecar.routing.breaker import BreakerState
 from sidecar.routing.commands import UNTIMED, Try
 from sidecar.routing.health import AdminState
 from sidecar.routing.plan import suits
+from sidecar.upstream.call import form_for
 from sidecar.upstream.prompt import Sent
 from sidecar.upstream.transport import UpstreamRequest
 
@@ -68,7 +68,7 @@ def ordinary(rooms: Rooms, call: Call, active: set[Any]) -> Ordinary | None:
     if way.endpoint is None or way.path is None or way.losses or account.prompt is None:
         return None
     try:
-        form = form_of(call, way.endpoint, way.wire, way.params)
+        form = form_for(call, way.endpoint, way)
         if form.losses and route.on_loss is OnLoss.REJECT:
             return None
         request = UpstreamRequest("POST", way.path, way.headers, form.body)

@@ -29,11 +29,11 @@ from sidecar.model.request import Call
 from sidecar.model.settings import OnLoss, StreamMode, StreamSettings
 from sidecar.model.topology import Dialect, Operation
 from sidecar.routing.commands import Limits
-from sidecar.upstream.account import Account
+from sidecar.upstream.account import Account, Way
 from sidecar.upstream.transport import Breach, Launched, PromptReply, Reply, TransportError, UpstreamRequest
 from sidecar.upstream.watchdog import Expired, Watchdog
 
-__all__ = ["BREACHES", "MAX_ANSWER_BYTES", "Exchange"]
+__all__ = ["BREACHES", "MAX_ANSWER_BYTES", "Exchange", "form_for"]
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _MAX_ERROR_BYTES = 64 * 1024
@@ -51,6 +51,11 @@ BREACHES: Mapping[Breach, Kind] = MappingProxyType(
         Breach.CREDENTIAL: Kind.CREDENTIAL,
     }
 )
+
+
+def form_for(call: Call, endpoint: Operation, way: Way) -> Form:
+    """How a call is asked there; see `form_of`."""
+    return form_of(call, endpoint, way.wire, way.params, now_utc=time.time)
 
 
 class Exchange:
@@ -287,7 +292,7 @@ class Exchange:
             target = f"{self._account.provider.name}/{self._model}"
             form: Form = self._rescue.form(self._call, operation, way.wire, way.params, target)
         else:
-            form = form_of(self._call, operation, way.wire, way.params, now_utc=time.time)
+            form = form_for(self._call, operation, way)
         if way.losses:
             form.losses += way.losses
         return form

@@ -8,6 +8,9 @@ without which nothing is ordinary.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -154,3 +157,32 @@ async def test_a_bug_in_reading_its_answer_is_told_and_frees_what_it_held(
     assert [state.in_flight for state in house.manager.rooms.book.states] == [0]
     assert len(house.faults) == 1
     house.faults.clear()
+
+
+async def test_a_translated_answer_is_the_same_too() -> None:
+    block = {"type": "text", "text": "Hi"}
+    answer = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [block]}
+    body = json.dumps({**answer, "stop_reason": "end_turn", "usage": {"input_tokens": 3, "output_tokens": 1}}).encode()
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while asked := await reader.readuntil(b"\r\n\r\n"):
+                await reader.readexactly(int(asked.lower().partition(b"content-length: ")[2].partition(b"\r")[0]))
+                writer.write(head + body)
+        writer.close()
+
+    server = await asyncio.start_server(answers, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    provider = f'{{fake: {{type: anthropic, base_url: "{url}", api_key: k-fake}}}}'
+    told = []
+    for wire in _WIRES:
+        async with open_house(config(url, wire=wire, providers=provider)) as house:
+            async with await RawClient.to(house.socket) as client:
+                reply = [await client.ask(post(chat_body())) for _ in range(2)][1]
+            assert reply.json["created"] == pytest.approx(time.time(), abs=60)
+            attempt = _line((await house.wait_lines("attempt", 2))[1])
+            told.append(({**reply.json, "created": 0}, attempt))
+    server.close()
+    assert told[0] == told[1]
+    assert (told[0][1]["mode"], told[0][1]["reused"]) == ("translate", True)
