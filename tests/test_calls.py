@@ -8,6 +8,7 @@ stands beside each limit; when a change costs more and is worth it, raise the li
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -163,6 +164,30 @@ async def test_an_event_costs_a_counted_number_of_calls(pair: Pair) -> None:
     many = calls(lambda: pair.ask(first, *events, LAST, stream=True))
     assert pair.answered.written[-1].endswith(b"0\r\n\r\n")
     assert 0 < (many - few) / 49 <= EVENT_CALLS
+
+
+async def test_a_request_leaves_nothing_that_waits_for_the_collector(pair: Pair) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+        len(ANSWER),
+        ANSWER,
+    )
+
+    def whole() -> None:
+        pair.ask(answer)
+
+    def stream() -> None:
+        pair.ask(HEAD + event(0), event(1), LAST, stream=True)
+
+    for ask in (whole, stream):
+        ask()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(ROUNDS):
+                ask()
+            assert gc.collect() == 0
+        finally:
+            gc.enable()
 
 
 async def test_an_event_of_a_burst_costs_next_to_nothing(pair: Pair) -> None:

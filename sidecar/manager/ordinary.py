@@ -116,6 +116,7 @@ class Ordinary:
         self._recorder = recorder = Recorder(call, rooms.snapshot.generation, rooms.log, rooms.metrics, began)
         recorder.request.route = route.name
         self._stopped: Failure | None = None
+        self._listener: Callable[[], None] | None = None
         self.dialect = sent.dialect
         self.translates = sent.form.translates
         self.losses: Sequence[Loss] = sent.form.losses
@@ -161,7 +162,7 @@ class Ordinary:
         if isinstance(answer, Failure):
             return None
         launched.take_whole()
-        self._sent = None
+        self._sent = self._listener = None  # who listens holds this: the circle would wait for the collector
         now = monotonic()
         self.body, self.status, self.bytes_out = answer.body, status, len(body)
         self.model_served, self.finish_reason, self.usage = answer.model, answer.finish_reason, answer.usage
@@ -178,7 +179,7 @@ class Ordinary:
         """The same as an `Answer`, which takes everything over."""
         answer = Answer(self._rooms, self._call, self._active, recorder=self._recorder)
         self._active.discard(self)
-        sent, self._sent = self._sent, None
+        sent, self._sent, self._listener = self._sent, None, None
         if sent is not None:
             answer.resume(self._command, self._epoch, sent, began=self.began, asked=self._asked)
         if self._stopped is not None:
@@ -188,7 +189,8 @@ class Ordinary:
     def stop(self, failure: Failure) -> None:
         """See `Answer.stop`."""
         self._stopped = failure
-        self._listener()
+        if self._listener is not None:
+            self._listener()
 
     def close(self, *, bytes_out: int = 0, gone: bool = False) -> None:
         """See `Answer.close`."""
