@@ -8,14 +8,14 @@ down; this file only acts. `close` is called once by whoever asked, however it e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from time import monotonic
 from typing import Any
 
 from sidecar.dialects.estimates import ESTIMATES, estimate
 from sidecar.dialects.rescue import Continuation, continuation
 from sidecar.dialects.table import codec
-from sidecar.manager.headers import EVENT_STREAM, reply_headers
+from sidecar.manager.headers import EVENT_STREAM, ReplyHeaders, reply_headers
 from sidecar.manager.pins import pinned_failure
 from sidecar.manager.race import Field
 from sidecar.manager.recorder import Recorder
@@ -98,7 +98,7 @@ class Answer:
         self._active = active
         active.add(self)
         self.status = 0
-        self.headers: list[tuple[str, str]] = []
+        self.headers: ReplyHeaders | Sequence[tuple[str, str]] = ()
         self.body = b""
         self.streams = False
         self.ending = False  # `read_now` has given the last of the stream

@@ -6,17 +6,47 @@ A failed attempt's headers never reach the client: only those of the attempt tha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+
+import msgspec
 
 from sidecar.model.hub import Loss
 from sidecar.model.topology import Dialect
 
-__all__ = ["EVENT_STREAM", "reply_headers"]
+__all__ = ["EVENT_STREAM", "ReplyHeaders", "SharedHeaders", "header_lines", "own_headers", "reply_headers"]
 
 _REPEATED_CHARS_MAX = 512  # a client can make up a model of any length, and what was sent is kept for a while
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 _LOSSES_MAX = 20  # told in a header
+
+
+class SharedHeaders(msgspec.Struct, frozen=True):
+    """Those that many answers have in common, and the same as HTTP/1.1 writes them down."""
+
+    pairs: tuple[tuple[str, str], ...]
+    lines: str
+
+
+class ReplyHeaders(msgspec.Struct):
+    """The headers of one answer, as pairs."""
+
+    shared: SharedHeaders
+    own: list[tuple[str, str]]
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        yield from self.shared.pairs
+        yield from self.own
+
+    @property
+    def lines(self) -> str:
+        """As HTTP/1.1 writes them down."""
+        return self.shared.lines + header_lines(self.own)
+
+
+def header_lines(headers: Sequence[tuple[str, str]]) -> str:
+    """Headers as HTTP/1.1 writes them down."""
+    return "".join([f"{name}: {value}\r\n" for name, value in headers])
 
 
 def reply_headers(
@@ -31,7 +61,7 @@ def reply_headers(
     no_retry: bool = False,
     losses: Sequence[Loss] = (),
     dialect: Dialect = Dialect.OPENAI_CHAT,
-) -> list[tuple[str, str]]:
+) -> ReplyHeaders:
     """The headers, content type first.
 
     Args:
@@ -47,31 +77,37 @@ def reply_headers(
         dialect: Of the client: Anthropic's SDK reads the request's id under a name of its own.
     """
     repeated = _repeated if len(attempts) <= _REPEATED_CHARS_MAX else _repeated.__wrapped__
-    headers = [*repeated(content_type, generation, target, attempts), ("x-request-id", request_id)]
-    if dialect is Dialect.ANTHROPIC_MESSAGES:
-        headers.append(("request-id", request_id))
+    headers = own_headers(request_id, upstream or {}, dialect)
     if losses:
         headers.append(("x-sidecar-losses", _lost(losses)))
-    for name, value in (upstream or {}).items():
-        passes = _passes(name)
-        if passes is not None:
-            headers.append((passes, _printable(value)))
     if retry_after_s is not None:
         headers.append(("retry-after", str(math.ceil(retry_after_s))))
     if no_retry:
         headers.append(("x-should-retry", "false"))
+    return ReplyHeaders(repeated(content_type, generation, target, attempts), headers)
+
+
+def own_headers(request_id: str, upstream: Mapping[str, str], dialect: Dialect) -> list[tuple[str, str]]:
+    """Those of `reply_headers` that an answer has in common with no other."""
+    headers = [("x-request-id", request_id)]
+    if dialect is Dialect.ANTHROPIC_MESSAGES:
+        headers.append(("request-id", request_id))
+    for name, value in upstream.items():
+        passes = _passes(name)
+        if passes is not None:
+            headers.append((passes, _printable(value)))
     return headers
 
 
 @lru_cache(maxsize=256)
-def _repeated(content_type: str, generation: int, target: str | None, attempts: str) -> tuple[tuple[str, str], ...]:
+def _repeated(content_type: str, generation: int, target: str | None, attempts: str) -> SharedHeaders:
     """What most answers have in common with the one before."""
     headers = [("content-type", _printable(content_type)), ("x-sidecar-generation", str(generation))]
     if target is not None:
         headers.append(("x-sidecar-target", _printable(target)))
     if attempts:
         headers.append(("x-sidecar-attempts", _printable(attempts)))
-    return tuple(headers)
+    return SharedHeaders(tuple(headers), header_lines(headers))
 
 
 def _lost(losses: Sequence[Loss]) -> str:

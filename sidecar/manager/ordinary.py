@@ -1,10 +1,12 @@
 """The most ordinary request: one whole answer from the first target of its route, with nothing in its way.
 
 Nearly every request without a stream is one of these, so it is spared what it does not need: the engine
-and its plan, which choose among many, and the exchange, which waits, times and reads streams. As soon as
-anything is not ordinary after all (the target refuses, breaks off, is late; the client leaves; somebody
-stops it), `going_on` makes an `Answer` of it that goes on from where it is, as if it had been one from the
-beginning. So this file knows the one good way, and no rule about any other.
+and its plan, which choose among many, and the exchange, which waits, times and reads streams. What does not
+change from one to the next while a snapshot is in force is found out once: that is a `Trail`.
+
+As soon as anything is not ordinary after all (the target refuses, breaks off, is late; the client leaves;
+somebody stops it), `going_on` makes an `Answer` of it that goes on from where it is, as if it had been one
+from the beginning. So this file knows the one good way, and no rule about any other.
 """
 
 from __future__ import annotations
@@ -13,20 +15,26 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
+import msgspec
+
+from sidecar.dialects.forms import Whole
 from sidecar.manager.answer import Answer
+from sidecar.manager.headers import ReplyHeaders
 from sidecar.manager.recorder import Recorder
 from sidecar.manager.rooms import Rooms
+from sidecar.manager.stencil import Stencil
 from sidecar.model.errors import LLMError
 from sidecar.model.failures import Failure
 from sidecar.model.hub import Loss
-from sidecar.model.records import Outcome, Selection
+from sidecar.model.records import Outcome, Selection, Usage
 from sidecar.model.request import NEEDLESS, Call
 from sidecar.model.settings import OnLoss
-from sidecar.model.topology import Operation, Route
+from sidecar.model.topology import Dialect, Operation, Route
 from sidecar.routing.breaker import BreakerState
 from sidecar.routing.commands import UNTIMED, Try
 from sidecar.routing.health import AdminState
 from sidecar.routing.plan import suits
+from sidecar.upstream.account import Account, Way
 from sidecar.upstream.call import form_for
 from sidecar.upstream.prompt import Sent
 from sidecar.upstream.transport import UpstreamRequest
@@ -36,7 +44,40 @@ __all__ = ["Ordinary", "ordinary"]
 _OPERATIONS = frozenset({Operation.CHAT, Operation.COMPLETIONS, Operation.MESSAGES, Operation.GENERATE})
 _READY, _CLOSED, _PRIMARY = AdminState.READY, BreakerState.CLOSED, Selection.PRIMARY
 _GATHERED_BYTES = 128 * 1024  # of an answer that nobody waits for; a longer one is read piece by piece
+_TRAILS_MAX = 512  # a client can make up headers
 _NEVER = float("inf")
+
+
+class Trail:
+    """What ordinary requests for one model have in common while a snapshot is in force.
+
+    Args:
+        route: What the model means.
+        command: The attempt that each of them begins with.
+        account: Of the target's provider.
+        way: How it is asked, which can be done without waiting.
+    """
+
+    # fmt: off
+    __slots__ = (
+        "account", "alone", "command", "endpoint", "path", "prompt", "route", "state", "stencil", "way",
+    )
+    # fmt: on
+
+    def __init__(self, route: Route, command: Try, account: Account, way: Way) -> None:
+        assert way.endpoint is not None
+        assert way.path is not None
+        assert account.prompt is not None
+        self.route = route
+        self.command = command
+        self.state = command.state
+        self.account = account
+        self.way = way
+        self.endpoint = way.endpoint
+        self.path = way.path
+        self.prompt = account.prompt
+        self.alone = len(route.chain) == 1
+        self.stencil: Stencil | None = None  # of lines and headers, when the first of them were written
 
 
 def ordinary(rooms: Rooms, call: Call, active: set[Any]) -> Ordinary | None:
@@ -47,40 +88,82 @@ def ordinary(rooms: Rooms, call: Call, active: set[Any]) -> Ordinary | None:
         call: What is asked.
         active: Holds every answer that is not closed yet.
     """
-    peek, now = call.peek, monotonic()
-    if peek.stream or call.strict or call.operation not in _OPERATIONS:
+    peek = call.peek
+    if peek.stream or call.strict:
+        return None
+    now = monotonic()
+    key = (peek.model, call.operation, call.route, call.headers)
+    trail: Trail | None = rooms.trails.get(key)
+    if trail is None:
+        trail = _trail(rooms, call, now)
+        if trail is None:
+            return None
+        if not trail.route.minted:
+            if len(rooms.trails) >= _TRAILS_MAX:
+                rooms.trails.clear()
+            rooms.trails[key] = trail
+    state, way, target = trail.state, trail.way, trail.command.target
+    if state.admin is not _READY or state.breaker.state is not _CLOSED or state.refusal(now) is not None:
+        return None
+    if peek.needs is not NEEDLESS and not suits(target, call):
+        return None
+    if rooms.registry.account(target.provider) is not trail.account:  # its connections were closed
+        rooms.trails.pop(key, None)
         return None
     try:
-        route = rooms.router.resolve(peek.model, override=call.route)
+        form = form_for(call, trail.endpoint, way)
+        if form.losses and trail.route.on_loss is OnLoss.REJECT:
+            return None
+        request = UpstreamRequest("POST", trail.path, way.headers, form.body)
+        launched = trail.prompt.launch(request)
+    except Exception:  # noqa: BLE001 - whatever it is: an `Answer` meets it too, and tells of it
+        return None
+    if launched is None:
+        return None
+    rooms.budget.deposit(now)
+    return Ordinary(rooms, call, active, trail, began=now, sent=Sent(form, request, launched, way.dialect))
+
+
+def _trail(rooms: Rooms, call: Call, now: float) -> Trail | None:
+    """The way of such requests; None if there is no such way."""
+    if call.operation not in _OPERATIONS:
+        return None
+    try:
+        route = rooms.router.resolve(call.peek.model, override=call.route)
     except LLMError:
         return None
     members = route.chain[0].members
     if len(members) != 1 or members[0].weight <= 0:
         return None
     target = members[0].target
-    state = rooms.book.state(target, now)
-    if state.admin is not _READY or state.breaker.state is not _CLOSED or state.refusal(now) is not None:
-        return None
-    if peek.needs is not NEEDLESS and not suits(target, call):
-        return None
     account = rooms.registry.account(target.provider)
     way = account.way(call.operation, target.model, call.headers, stream=False)
     if way.endpoint is None or way.path is None or way.losses or account.prompt is None:
         return None
-    try:
-        form = form_for(call, way.endpoint, way)
-        if form.losses and route.on_loss is OnLoss.REJECT:
-            return None
-        request = UpstreamRequest("POST", way.path, way.headers, form.body)
-        launched = account.prompt.launch(request)
-    except Exception:  # noqa: BLE001 - whatever it is: an `Answer` meets it too, and tells of it
-        return None
-    if launched is None:
-        return None
-    rooms.budget.deposit(now)
+    state = rooms.book.state(target, now)
     command = Try(target, state, _PRIMARY, 1, UNTIMED, _CLOSED)
-    sent = Sent(form, request, launched, way.dialect)
-    return Ordinary(rooms, call, active, route, command, began=now, sent=sent)
+    return Trail(route, command, account, way)
+
+
+class _Heard(msgspec.Struct):
+    """A good answer, as a `Recorder` reads attempts."""
+
+    began: float
+    waited_s: float
+    first_token_s: float | None
+    bytes_out: int
+    provider_headers: Mapping[str, str]
+    dialect: Dialect
+    translates: bool
+    losses: Sequence[Loss]
+    model_served: str | None
+    finish_reason: str | None
+    usage: Usage | None
+    connect_s: float | None = None
+    malformed_events: int = 0
+    reused: bool | None = True
+    served: bool = True
+    status: int | None = 200
 
 
 class Ordinary:
@@ -89,56 +172,43 @@ class Ordinary:
     # One name a line would fill a screen.
     # fmt: off
     __slots__ = (
-        "_active", "_asked", "_call", "_command", "_epoch", "_listener", "_recorder", "_rooms", "_route", "_sent",
-        "_stopped", "began", "body", "bytes_out", "dialect", "due", "finish_reason", "first_token_s", "headers",
-        "losses", "model_served", "provider_headers", "status", "translates", "usage", "waited_s",
+        "_active", "_answered", "_asked", "_attempt", "_call", "_epoch", "_listener", "_provider_bytes",
+        "_provider_headers", "_recorder", "_rooms", "_sent", "_stopped", "_trail", "_waited_s", "_whole", "began",
+        "body", "due", "headers",
     )
     # fmt: on
 
-    # The same of all of these.
-    connect_s: float | None = None
-    failure: Failure | None = None
-    malformed_events = 0
-    reused: bool | None = True
-    served = True
+    status = 200  # of all that it answers itself
     streams = False
 
-    def __init__(
-        self, rooms: Rooms, call: Call, active: set[Any], route: Route, command: Try, *, began: float, sent: Sent
-    ) -> None:
+    def __init__(self, rooms: Rooms, call: Call, active: set[Any], trail: Trail, *, began: float, sent: Sent) -> None:
         self._rooms = rooms
         self._call = call
         self._active = active
-        self._route = route
-        self._command = command
-        self._epoch = command.state.begin(began)
-        self._sent: Sent | None = sent  # None: the answer has come
-        self._recorder = recorder = Recorder(call, rooms.snapshot.generation, rooms.log, rooms.metrics, began)
-        recorder.request.route = route.name
+        self._trail = trail
+        self._sent = sent
+        self._epoch = trail.state.begin(began)
+        self._whole: Whole | None = None  # the answer, when it has come
+        self._recorder: Recorder | None = None
         self._stopped: Failure | None = None
         self._listener: Callable[[], None] | None = None
-        self.dialect = sent.dialect
-        self.translates = sent.form.translates
-        self.losses: Sequence[Loss] = sent.form.losses
         self.began = began
         self._asked = asked = monotonic()
         # No later than the true deadline, which whoever goes on finds out.
-        own_s, theirs = command.state.speed.answer_limit(route.timeouts.answer), call.limits
-        self.due = asked + min(own_s, route.timeouts.total_s, theirs.read_s or _NEVER, theirs.total_s or _NEVER)
-        self.status: int | None = None
-        self.first_token_s: float | None = None
-        self.headers: list[tuple[str, str]] = []
+        timeouts, theirs = trail.route.timeouts, call.limits
+        own_s = trail.state.speed.answer_limit(timeouts.answer)
+        self.due = asked + min(own_s, timeouts.total_s, theirs.read_s or _NEVER, theirs.total_s or _NEVER)
+        self.headers: ReplyHeaders | Sequence[tuple[str, str]] = ()
         self.body = b""
         active.add(self)
 
     @property
     def total_s(self) -> float:
         """See `Answer.total_s`."""
-        return min(self._route.timeouts.total_s, self._call.limits.total_s or _NEVER)
+        return min(self._trail.route.timeouts.total_s, self._call.limits.total_s or _NEVER)
 
     def launch(self, listener: Callable[[], None]) -> bool | None:
         """See `Answer.launch`; it was sent already."""
-        assert self._sent is not None
         launched = self._sent.launched
         launched.listen(listener)
         self._listener = listener
@@ -146,42 +216,43 @@ class Ordinary:
 
     def opened(self) -> bool | None:
         """See `Answer.opened`; what is not ordinary is left untouched for whoever goes on."""
-        sent = self._sent
-        if sent is None or self._stopped is not None:
+        if self._whole is not None or self._stopped is not None:
             return None
+        sent, trail = self._sent, self._trail
         launched = sent.launched
-        whole = launched.whole_now()
-        if whole is None:
+        come = launched.whole_now()
+        if come is None:
             return None if launched.broken or launched.held_bytes > _GATHERED_BYTES else False
-        status, headers, body = whole
-        self.waited_s = monotonic() - self._asked
-        self.provider_headers: Mapping[str, str] = dict(headers)
-        if status != 200 or self.provider_headers.get("content-type", "").startswith("text/event-stream"):
+        status, headers, body = come
+        self._waited_s = monotonic() - self._asked
+        self._provider_headers = provider_headers = dict(headers)
+        if status != 200 or provider_headers.get("content-type", "").startswith("text/event-stream"):
             return None
-        answer = sent.form.whole(body, streamed=False)
-        if isinstance(answer, Failure):
+        whole = sent.form.whole(body, streamed=False)
+        if isinstance(whole, Failure):
             return None
         launched.take_whole()
-        self._sent = self._listener = None  # who listens holds this: the circle would wait for the collector
-        now = monotonic()
-        self.body, self.status, self.bytes_out = answer.body, status, len(body)
-        self.model_served, self.finish_reason, self.usage = answer.model, answer.finish_reason, answer.usage
-        self.first_token_s = duration_s = now - self.began
-        command, recorder = self._command, self._recorder
-        command.state.release(self._epoch)
-        command.state.succeed(self._epoch, now, alone=len(self._route.chain) == 1, answer_s=duration_s)
-        recorder.serves(self, command, now)
-        recorder.attempted(self, command, Outcome.OK, None, now=now)
-        self.headers = recorder.headers(self, command)
+        self._listener = None  # who listens holds this: the circle would wait for the collector
+        self._answered = now = monotonic()
+        self._whole, self._provider_bytes, self.body = whole, len(body), whole.body
+        trail.state.release(self._epoch)
+        trail.state.succeed(self._epoch, now, alone=trail.alone, answer_s=now - self.began)
+        if trail.stencil is None or sent.form.losses:
+            self._record(whole)
+        else:
+            self.headers = trail.stencil.headers(self._call, provider_headers)
         return True
 
     def going_on(self) -> Answer:
         """The same as an `Answer`, which takes everything over."""
-        answer = Answer(self._rooms, self._call, self._active, recorder=self._recorder)
+        recorder = self._recorder
+        if recorder is None:
+            recorder = self._recorder_of_its_own() if self._whole is None else self._record(self._whole)
+        answer = Answer(self._rooms, self._call, self._active, recorder=recorder)
         self._active.discard(self)
-        sent, self._sent, self._listener = self._sent, None, None
-        if sent is not None:
-            answer.resume(self._command, self._epoch, sent, began=self.began, asked=self._asked)
+        self._listener = None
+        if self._whole is None:
+            answer.resume(self._trail.command, self._epoch, self._sent, began=self.began, asked=self._asked)
         if self._stopped is not None:
             answer.stop(self._stopped)
         return answer
@@ -194,8 +265,59 @@ class Ordinary:
 
     def close(self, *, bytes_out: int = 0, gone: bool = False) -> None:
         """See `Answer.close`."""
-        if self._sent is not None:
+        if self not in self._active:
+            return
+        whole, recorder, trail = self._whole, self._recorder, self._trail
+        if whole is None:
             self.going_on().close(bytes_out=bytes_out, gone=gone)
-        elif self in self._active:
-            self._active.discard(self)
-            self._recorder.close(bytes_out=bytes_out, gone=gone)
+            return
+        self._active.discard(self)
+        stencil = trail.stencil
+        if recorder is None and stencil is not None and not gone and trail.state.breaker.state is _CLOSED:
+            stencil.write(
+                self._call,
+                whole,
+                self._provider_headers,
+                began=self.began,
+                answered=self._answered,
+                waited_s=self._waited_s,
+                provider_bytes=self._provider_bytes,
+                bytes_out=bytes_out,
+            )
+            return
+        recorder = recorder or self._record(whole)
+        recorder.close(bytes_out=bytes_out, gone=gone)
+        if stencil is None and Stencil.fits(self._attempt, recorder.request):
+            rooms, facts, headers = self._rooms, trail.way.wire.facts, self.headers
+            assert isinstance(headers, ReplyHeaders)
+            trail.stencil = Stencil(
+                self._attempt, recorder.request, headers.shared, facts, log=rooms.log, metrics=rooms.metrics
+            )
+
+    def _recorder_of_its_own(self) -> Recorder:
+        rooms = self._rooms
+        recorder = Recorder(self._call, rooms.snapshot.generation, rooms.log, rooms.metrics, self.began)
+        self._recorder = recorder
+        recorder.request.route = self._trail.route.name
+        return recorder
+
+    def _record(self, whole: Whole) -> Recorder:
+        """Write the answer down as that of any request: it is the first of its trail, or not like the others."""
+        recorder, command, form = self._recorder_of_its_own(), self._trail.command, self._sent.form
+        heard = _Heard(
+            self.began,
+            self._waited_s,
+            self._answered - self.began,
+            self._provider_bytes,
+            self._provider_headers,
+            self._sent.dialect,
+            form.translates,
+            form.losses,
+            whole.model,
+            whole.finish_reason,
+            whole.usage,
+        )
+        recorder.serves(heard, command, self._answered)
+        self._attempt = recorder.attempted(heard, command, Outcome.OK, None, now=self._answered)
+        self.headers = recorder.headers(heard, command)
+        return recorder

@@ -108,7 +108,7 @@ class Passage:
         self.streams = self.status not in _NO_BODY
         generation = self._rooms.snapshot.generation
         ours = reply_headers(asked.request_id, "", "", generation=generation, target=self._provider.name)
-        self.headers = [*self._passing.headers, *ours[1:]]
+        self.headers = [*self._passing.headers, *[*ours][1:]]
 
     async def read(self) -> bytes:
         """The next bytes; b"" at the end, after which `failure` tells how it ended."""
@@ -206,4 +206,4 @@ class Passage:
         self.status = failure.client_status
         self.body, content_type = codec(client_dialect(self._provider)).encode_failure(failure)
         generation = self._rooms.snapshot.generation
-        self.headers = reply_headers(self._asked.request_id, content_type, "", generation=generation)
+        self.headers = [*reply_headers(self._asked.request_id, content_type, "", generation=generation)]

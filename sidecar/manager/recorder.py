@@ -11,7 +11,7 @@ from time import monotonic
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from sidecar.manager.headers import EVENT_STREAM, reply_headers
+from sidecar.manager.headers import EVENT_STREAM, ReplyHeaders, reply_headers
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.hub import Loss
 from sidecar.model.records import AttemptRecord, Outcome, RequestRecord, Selection, Usage
@@ -23,7 +23,7 @@ from sidecar.observe.prices import cost_usd
 from sidecar.routing.commands import Skipped, Try
 from sidecar.routing.health import BreakerState
 
-__all__ = ["Recorder"]
+__all__ = ["Recorder", "micros", "upstream_request_id"]
 
 # A record holds plain text: an enum's member costs more to encode, and its `value` a call.
 _TEXTS: Mapping[str, str] = MappingProxyType(
@@ -74,7 +74,7 @@ class _Tried:
             "kind": failure.kind.value if failure else None,
             "status": self.status,
             "retry_after_s": failure.retry_after_s if failure else None,
-            "duration_s": _micros(self.duration_s),
+            "duration_s": micros(self.duration_s),
         }
 
     def short(self) -> str:
@@ -148,9 +148,9 @@ class Recorder:
         request.target = command.state.key
         if not request.committed:
             request.outcome, request.status, request.committed = "ok", 200, True
-            request.first_token_s = int((now - self._began) * 1e6 + 0.5) / 1e6
+            request.first_token_s = micros(now - self._began)
 
-    def headers(self, exchange: Attempt, command: Try) -> list[tuple[str, str]]:
+    def headers(self, exchange: Attempt, command: Try) -> ReplyHeaders:
         """Those of the answer that an attempt gives to the client."""
         call = self._call
         return reply_headers(
@@ -193,8 +193,8 @@ class Recorder:
 
     def attempted(
         self, exchange: Attempt, command: Try, outcome: Outcome, failure: Failure | None, *, now: float
-    ) -> None:
-        """An attempt is over.
+    ) -> AttemptRecord:
+        """An attempt is over; gives its record.
 
         Args:
             exchange: What was done; `served` if something of it was sent to the client.
@@ -212,6 +212,7 @@ class Recorder:
         self._sum_up(record)
         self._log.attempt(record)
         self._metrics.attempt(record)
+        return record
 
     def failed(self, failure: Failure, status: int | None = None) -> None:
         """The request has failed; `status` is what the client was sent, where nothing had been sent before."""
@@ -233,11 +234,10 @@ class Recorder:
             request.outcome, request.kind, request.status = "cancelled", "client_gone", 499
         request.bytes_out = bytes_out
         duration_s = monotonic() - self._began
-        overhead_s = duration_s - self._waited_s
-        request.duration_s = int(duration_s * 1e6 + 0.5) / 1e6
+        request.duration_s = micros(duration_s)
         if self._backoff_s:
-            request.backoff_s = _micros(self._backoff_s)
-        request.overhead_s = int(overhead_s * 1e6 + 0.5) / 1e6 if overhead_s > 0 else 0.0
+            request.backoff_s = micros(self._backoff_s)
+        request.overhead_s = micros(duration_s - self._waited_s)
         self._log.request(request)
         self._metrics.request(request)
 
@@ -247,7 +247,6 @@ class Recorder:
         request, target, state = self.request, command.target, command.state
         usage, headers, losses = exchange.usage or _NO_USAGE, exchange.provider_headers, exchange.losses
         connect_s, first_token_s = exchange.connect_s, exchange.first_token_s
-        overhead_s = duration_s - exchange.waited_s
         # In the order of the record's fields, in which naming them costs next to nothing.
         return AttemptRecord(
             request_id=request.request_id,
@@ -272,14 +271,14 @@ class Recorder:
             kind=None if failure is None else _TEXTS[failure.kind],
             error=None if failure is None else failure.message,
             status=exchange.status,
-            upstream_request_id=headers.get("x-request-id") or headers.get("request-id"),
+            upstream_request_id=upstream_request_id(headers),
             retry_after_s=None if failure is None else failure.retry_after_s,
-            backoff_s=None if command.backoff_s is None else _micros(command.backoff_s),
-            connect_s=None if connect_s is None else _micros(connect_s),
+            backoff_s=None if command.backoff_s is None else micros(command.backoff_s),
+            connect_s=None if connect_s is None else micros(connect_s),
             reused=exchange.reused,
-            first_token_s=None if first_token_s is None else int(first_token_s * 1e6 + 0.5) / 1e6,
-            duration_s=int(duration_s * 1e6 + 0.5) / 1e6,
-            overhead_s=int(overhead_s * 1e6 + 0.5) / 1e6 if overhead_s > 0 else 0.0,
+            first_token_s=None if first_token_s is None else micros(first_token_s),
+            duration_s=micros(duration_s),
+            overhead_s=micros(duration_s - exchange.waited_s),
             bytes_in=request.bytes_in,
             bytes_out=exchange.bytes_out,
             input_tokens=usage.input_tokens,
@@ -310,6 +309,11 @@ class Recorder:
             request.cost_usd = attempt.cost_usd + (request.cost_usd or 0)
 
 
-def _micros(seconds: float) -> float:
-    """To the microsecond, which is enough for a reader; at a third of the cost of `round`."""
-    return int(seconds * 1e6 + 0.5) / 1e6
+def upstream_request_id(headers: Mapping[str, str]) -> str | None:
+    """The provider's own name of a request."""
+    return headers.get("x-request-id") or headers.get("request-id")
+
+
+def micros(seconds: float) -> float:
+    """To the microsecond, which is enough for a reader, and never below 0; at a third of the cost of `round`."""
+    return int(seconds * 1e6 + 0.5) / 1e6 if seconds > 0 else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from typing import Any
 
 import msgspec
 
@@ -36,6 +37,7 @@ class Rooms(msgspec.Struct, frozen=True):
     metrics: MetricsCollector
     pins: Pins
     rng: Callable[[], float]
+    trails: dict[tuple[object, ...], Any] = {}  # what `ordinary` keeps of this snapshot
 
     def engine(
         self, route: Route, call: Call, now: float, under_way: tuple[Choice, int] | None = None

@@ -45,7 +45,7 @@ class LineEncoder:
     def __init__(self, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._clock_ns = clock_ns
         # One value, for lines of several threads: a second is never seen with another one's text.
-        self._stamp = (-1, b"")
+        self._second = (-1, b"")
 
     def line(self, start: bytes, body: AttemptRecord | RequestRecord | Mapping[str, Any]) -> bytes:
         """The line, its newline included.
@@ -54,22 +54,30 @@ class LineEncoder:
             start: As `head` gives it.
             body: What follows; a mapping must hold plain values only.
         """
+        return self.spelled(self.stamp(), start, body)
+
+    def stamp(self) -> bytes:
+        """What a line of this moment begins with."""
         second, rest_ns = divmod(self._clock_ns(), 1_000_000_000)
-        said, stamp = self._stamp
+        said, text = self._second
         if second != said:
-            stamp = self._turn(second)
+            text = self._turn(second)
+        millis, micros = divmod(rest_ns // 1000, 1000)
+        return text + _DIGITS[millis] + _DIGITS[micros]
+
+    def spelled(self, stamp: bytes, start: bytes, body: AttemptRecord | RequestRecord | Mapping[str, Any]) -> bytes:
+        """As `line`, of the moment of the stamp."""
         try:
             encoded = _encode(body)
         except UnicodeEncodeError:
             encoded = _encode(plain(msgspec.to_builtins(body)))
         if not 2 < len(encoded) <= _MAX_BODY_BYTES:
             encoded, start = _odd(encoded, start)
-        millis, micros = divmod(rest_ns // 1000, 1000)
-        return b"".join((stamp, _DIGITS[millis], _DIGITS[micros], start, encoded[1:], b"\n"))
+        return b"%b%b%b\n" % (stamp, start, encoded[1:])
 
     def _turn(self, second: int) -> bytes:
         stamp = time.strftime('{"ts":"%Y-%m-%dT%H:%M:%S.', time.gmtime(second)).encode()
-        self._stamp = (second, stamp)
+        self._second = (second, stamp)
         return stamp
 
 

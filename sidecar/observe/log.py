@@ -121,6 +121,13 @@ class DebugLogger:
         """What a client asked for and what it got."""
         self._record(_REQUEST_STARTS.get(record.outcome, _REQUEST["info"]), record)
 
+    def served(self, attempt: AttemptRecord, request: RequestRecord) -> None:
+        """A request that its only attempt served well, when both are over: their lines, of the same moment."""
+        encoder = self._encoder
+        stamp = encoder.stamp()
+        for (level, rank, start), record in ((_ATTEMPT["info"], attempt), (_REQUEST["info"], request)):
+            self._put(encoder.spelled(stamp, start, record), level, rank)
+
     def event(self, level: str, name: str, /, **keys: object) -> None:
         """Anything else: `event("info", "config.applied", generation=2)`.
 
@@ -164,7 +171,9 @@ class DebugLogger:
         level, rank, start = begin
         if record.error is not None:
             record = msgspec.structs.replace(record, error=self._clean_error(record.error))
-        line = self._encoder.line(start, record)
+        self._put(self._encoder.line(start, record), level, rank)
+
+    def _put(self, line: bytes, level: str, rank: int) -> None:
         self._recent.append(line)
         if self._subscriptions:
             self._publish(line)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from aiohttp import web
 
 from sidecar.dialects.gemini_array import ArrayFraming
-from sidecar.server.wire import ResponseWire
+from sidecar.server.wire import Headers, ResponseWire
 
 __all__ = ["ArrayWire"]
 
@@ -21,15 +19,13 @@ class ArrayWire:
         self._wire = wire
         self._framing = ArrayFraming()
 
-    async def whole(
-        self, status: int, headers: Sequence[tuple[str, str]], body: bytes, *, close: bool = False
-    ) -> web.StreamResponse:
+    async def whole(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> web.StreamResponse:
         """As `ResponseWire`; an answer that came whole is an array, too, an error is not."""
         if status == 200:
             body, headers = self._framing.take(body) + self._framing.end(), _as_json(headers)
         return await self._wire.whole(status, headers, body, close=close)
 
-    async def begin(self, status: int, headers: Sequence[tuple[str, str]], first: bytes) -> None:
+    async def begin(self, status: int, headers: Headers, first: bytes) -> None:
         """As `ResponseWire`."""
         await self._wire.begin(status, _as_json(headers), self._framing.take(first))
 
@@ -45,5 +41,5 @@ class ArrayWire:
         return await self._wire.end(complete=complete)
 
 
-def _as_json(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def _as_json(headers: Headers) -> list[tuple[str, str]]:
     return [_JSON if name == "content-type" else (name, value) for name, value in headers]

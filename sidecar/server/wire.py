@@ -23,14 +23,15 @@ from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11
 
+from sidecar.manager.headers import ReplyHeaders, header_lines
 from sidecar.model.settings import Wire as WireSetting
 
 if TYPE_CHECKING:
     from sidecar.server.connection import Connection
 
-__all__ = ["DirectWire", "PlainWire", "ResponseWire", "WholeResponse", "encode_head", "wire_for"]
+__all__ = ["DirectWire", "Headers", "PlainWire", "ResponseWire", "WholeResponse", "encode_head", "wire_for"]
 
-Headers = Sequence[tuple[str, str]]
+Headers = ReplyHeaders | Sequence[tuple[str, str]]
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _NO_BODY = frozenset({204, 304})  # says the status, so that nothing may follow the head (RFC 9112 section 6.3)
@@ -62,7 +63,7 @@ def wire_for(request: web.BaseRequest, setting: WireSetting) -> ResponseWire:
 
 def encode_head(status: int, headers: Headers, framing: str, *, close: bool) -> bytes:
     """The head of a response, its empty line included; `framing` is a line of its own."""
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    lines = headers.lines if isinstance(headers, ReplyHeaders) else header_lines(headers)
     connection = "connection: close\r\n" if close else ""
     date = f"date: {rfc822_formatted_time()}\r\n"
     first = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"  # a provider may have one that HTTP does not know

@@ -1,8 +1,8 @@
 """A request is taken as an ordinary one where it may be, and nobody can tell: neither its client nor the log.
 
 Each case is played twice, to a daemon whose wire lets requests go the short way and to one whose wire does not;
-answers and lines must be the same but for times. The request before it leaves an idle connection to the provider,
-without which nothing is ordinary.
+answers and lines must be the same but for times. Two requests go before it: the first leaves an idle connection to
+the provider, without which nothing is ordinary; the lines of the second are those that the next are copied from.
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ def _line(line: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _played(fake: FakeProvider, wire: str, move: Behaviour) -> tuple[Any, ...]:
-    fake.on("m", ok(), move)
+    fake.on("m", ok(), ok(), move)
     fake.on("other", ok("the other one"))
     async with open_house(config(fake.base_url, wire=wire, routes=_CHAIN)) as house:
         async with await RawClient.to(house.socket) as client:
-            assert (await client.ask(post(chat_body()))).status == 200
+            assert [(await client.ask(post(chat_body()))).status for _ in range(2)] == [200, 200]
             reply = await client.ask(post(chat_body()))
         attempts, requests = (await _ended(house))[1:], house.lines("request")[1:]
         states = [state.describe(0.0) for state in house.manager.rooms.book.states]
@@ -87,9 +87,37 @@ async def _played(fake: FakeProvider, wire: str, move: Behaviour) -> tuple[Any, 
         return _told(reply), [*map(_line, attempts)], [*map(_line, requests)], settled
 
 
+def _answer(number: int, usage: dict[str, Any] | None) -> Behaviour:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "x" * number}, "finish_reason": f"stop-{number}"}
+    body = json.dumps({"model": f"m-{number}", "choices": [choice], "usage": usage}).encode()
+    head = f"content-type: application/json\r\nx-request-id: up-{number}\r\nretry-after-ms: {number}\r\n"
+    return raw(f"HTTP/1.1 200 OK\r\n{head}content-length: {len(body)}\r\n\r\n".encode() + body, then=None)
+
+
+async def test_each_one_tells_its_own(fake: FakeProvider) -> None:
+    """Whatever is copied from the lines of the one before it would be seen here."""
+    details = {"prompt_tokens_details": {"cached_tokens": 4}, "completion_tokens_details": {"reasoning_tokens": 5}}
+    usages = [{"prompt_tokens": 10, "completion_tokens": 20, **details}, None, {"prompt_tokens": 7}, {**details}]
+    models = "{m: {price: {input: 1, output: 2}}}"
+    provider = f'{{fake: {{type: openai-compatible, base_url: "{fake.base_url}", api_key: k, models: {models}}}}}'
+    told = []
+    for wire in _WIRES:
+        fake.on("m", *[_answer(number, usage) for number, usage in enumerate([None, *usages, *usages[::-1]])])
+        async with open_house(config(fake.base_url, wire=wire, providers=provider)) as house:
+            async with await RawClient.to(house.socket) as client:
+                for number in range(9):
+                    named = [("X-Request-Id", f"mine-{number}")] if number % 2 else []
+                    headers = [("X-Stainless-Retry-Count", str(number)), *named]
+                    told.append(_told(await client.ask(post(chat_body(user="u" * number), *headers))))
+            lines = [*await house.wait_lines("attempt", 9), *await house.wait_lines("request", 9)]
+            told += [(_line(line), line.get("client_request_id"), line.get("upstream_request_id")) for line in lines]
+    assert told[: len(told) // 2] == told[len(told) // 2 :]
+    assert [line["client_retry_count"] for line, *_ in told[-9:]] == [*range(9)]
+
+
 async def _ended(house: House) -> list[dict[str, Any]]:
-    """The attempts, when both requests have their lines."""
-    await house.wait_lines("request", 2)
+    """The attempts, when all requests have their lines."""
+    await house.wait_lines("request", 3)
     return house.lines("attempt")
 
 

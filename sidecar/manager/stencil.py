@@ -1,0 +1,116 @@
+"""What ordinary requests are told and what is written of them, made from what was of one before them.
+
+The records of ordinary requests for one model differ in ids, times, sizes and tokens only. The `Recorder` writes
+the first of them, as it writes any request; those that follow are copies of its two records, with what is
+their own filled in. So nothing that is the same in all of them is said here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import monotonic
+
+from msgspec.structs import replace
+
+from sidecar.dialects.forms import Whole
+from sidecar.manager.headers import ReplyHeaders, SharedHeaders, own_headers
+from sidecar.manager.recorder import micros, upstream_request_id
+from sidecar.model.records import AttemptRecord, RequestRecord, Usage
+from sidecar.model.request import Call
+from sidecar.model.topology import ModelFacts
+from sidecar.observe.log import DebugLogger
+from sidecar.observe.metrics import MetricsCollector
+from sidecar.observe.prices import cost_usd
+
+__all__ = ["Stencil"]
+
+_NO_USAGE = Usage()
+
+
+class Stencil:
+    """What the lines and the headers of such requests have in common.
+
+    Args:
+        attempt: Of one of them.
+        request: Of the same one.
+        headers: Of its answer, as far as they are not its own.
+        facts: What the config says of the model, its price above all.
+        log: Takes the lines.
+        metrics: Takes the counts.
+    """
+
+    __slots__ = ("_attempt", "_facts", "_headers", "_log", "_metrics", "_request")
+
+    def __init__(
+        self,
+        attempt: AttemptRecord,
+        request: RequestRecord,
+        headers: SharedHeaders,
+        facts: ModelFacts,
+        *,
+        log: DebugLogger,
+        metrics: MetricsCollector,
+    ) -> None:
+        self._attempt = attempt
+        self._request = request
+        self._headers = headers
+        self._facts = facts
+        self._log = log
+        self._metrics = metrics
+
+    @staticmethod
+    def fits(attempt: AttemptRecord, request: RequestRecord) -> bool:
+        """Whether nothing about these is out of the ordinary."""
+        moved = attempt.breaker_after != attempt.breaker_before
+        return request.outcome == "ok" and not moved and attempt.losses is None
+
+    def headers(self, call: Call, upstream: Mapping[str, str]) -> ReplyHeaders:
+        """Those of the answer to a call, made with those of the provider's."""
+        return ReplyHeaders(self._headers, own_headers(call.request_id, upstream, call.dialect))
+
+    def write(
+        self,
+        call: Call,
+        whole: Whole,
+        upstream: Mapping[str, str],
+        *,
+        began: float,
+        answered: float,
+        waited_s: float,
+        provider_bytes: int,
+        bytes_out: int,
+    ) -> None:
+        """The two lines of one that is over, and its counts.
+
+        Args:
+            call: What was asked.
+            whole: What the answer said of itself.
+            upstream: The provider's headers.
+            began: When it came, on the monotonic clock.
+            answered: When the provider's answer was whole.
+            waited_s: Of that time, how long the provider was waited for.
+            provider_bytes: Of the provider's body.
+            bytes_out: Of the body that was sent to the client.
+        """
+        request_id, usage = call.request_id, whole.usage or _NO_USAGE
+        attempt = replace(self._attempt, request_id=request_id)
+        request = replace(self._request, request_id=request_id)
+        attempt.client_request_id = request.client_request_id = call.client_request_id
+        request.client_retry_count, request.peer_uid = call.client_retry_count, call.peer_uid
+        attempt.upstream_request_id = upstream_request_id(upstream)
+        attempt.model_served = request.model_served = whole.model
+        attempt.finish_reason = request.finish_reason = whole.finish_reason
+        attempt.bytes_in = request.bytes_in = call.bytes_in
+        attempt.bytes_out, request.bytes_out = provider_bytes, bytes_out
+        answer_s, ended_s = answered - began, monotonic() - began
+        attempt.duration_s = attempt.first_token_s = request.first_token_s = micros(answer_s)
+        attempt.overhead_s = micros(answer_s - waited_s)
+        request.duration_s, request.overhead_s = micros(ended_s), micros(ended_s - waited_s)
+        attempt.input_tokens = request.input_tokens = usage.input_tokens
+        attempt.output_tokens = request.output_tokens = usage.output_tokens
+        attempt.cache_read_tokens, attempt.cache_write_tokens = usage.cache_read_tokens, usage.cache_write_tokens
+        attempt.reasoning_tokens = usage.reasoning_tokens
+        attempt.cost_usd = request.cost_usd = cost_usd(self._facts, usage)
+        self._log.served(attempt, request)
+        self._metrics.attempt(attempt)
+        self._metrics.request(request)
