@@ -33,6 +33,7 @@ _EMPTY = frozenset({b"null", b"[]", b"{}", b'""', b"false"})
 _TRUE = msgspec.Raw(b"true")
 _USAGE = msgspec.Raw(b'{"include_usage":true}')
 _ASK_TO_REASON = frozenset({"reasoning_effort", "reasoning", "thinking"})
+_TELLING = _ASK_TO_REASON | {"tools"}
 _NO_REASONING = _EMPTY | {b'"none"'}
 # What a conversation is in: the field, whether it must be there, what a picture in it looks like, and what one
 # looks like where there is no underscore.
@@ -90,7 +91,8 @@ def peek(body: bytes, operation: Operation, *, model: str | None = None, stream:
     if len(model) > _MAX_MODEL_CHARS:
         raise _invalid(f'"model" is longer than {_MAX_MODEL_CHARS} characters', "model")
     if stream is None:
-        stream = operation in CONVERSATIONS and _typed(fields, "stream", _FLAG, "true or false") is True
+        said = "stream" in fields and operation in CONVERSATIONS
+        stream = said and _typed(fields, "stream", _FLAG, "true or false") is True
     wants_usage = stream and (operation not in _USAGE_ON_DEMAND or _wants_usage(fields))
     return Peek(fields, model, stream, wants_usage, _needs(body, fields, operation))
 
@@ -136,15 +138,16 @@ def _needs(body: bytes, fields: _Fields, operation: Operation) -> Needs:
     said = fields.get(name)
     if said is None and mandatory:
         raise _invalid(f'"{name}" is missing', name)
-    if said is not None and mandatory and memoryview(said)[0] != ord("["):
-        raise _invalid(f'"{name}" must be a list', name)
-    tools = "tools" in fields and bytes(fields["tools"]) not in _EMPTY
     text = b"" if said is None else bytes(said)
+    if mandatory and not text.startswith(b"["):
+        raise _invalid(f'"{name}" must be a list', name)
     # One byte is found twenty times as fast as a word, and a word from the right twice as fast as from the left.
     marks = media if _UNDERSCORE in text else bare
-    images = max(map(text.rfind, marks), default=-1) >= 0
-    asks = not _ASK_TO_REASON.isdisjoint(fields)
-    reasoning = asks and any(bytes(fields[name]) not in _NO_REASONING for name in _ASK_TO_REASON.intersection(fields))
+    images = bool(marks) and max(map(text.rfind, marks)) >= 0
+    if not (images or size) and _TELLING.isdisjoint(fields):
+        return NEEDLESS
+    tools = bytes(fields.get("tools", b"null")) not in _EMPTY
+    reasoning = any(bytes(fields[name]) not in _NO_REASONING for name in _ASK_TO_REASON.intersection(fields))
     return Needs(tools, images, reasoning, size) if tools or images or reasoning or size else NEEDLESS
 
 
@@ -177,6 +180,8 @@ def spoken(fields: Mapping[str, object], params: Params) -> bytes:
 
 
 def _apply(fields: dict[str, object], params: Params, value_of: Callable[[bytes], object]) -> None:
+    if not (params.set or params.default or params.drop):
+        return
     for name, value in params.default.items():
         fields.setdefault(name, value_of(value))
     for name in params.drop:

@@ -23,7 +23,7 @@ from sidecar.observe.prices import cost_usd
 from sidecar.routing.commands import Skipped, Try
 from sidecar.routing.health import BreakerState
 
-__all__ = ["Recorder", "micros", "upstream_request_id"]
+__all__ = ["Recorder", "upstream_request_id"]
 
 # A record holds plain text: an enum's member costs more to encode, and its `value` a call.
 _TEXTS: Mapping[str, str] = MappingProxyType(
@@ -74,7 +74,7 @@ class _Tried:
             "kind": failure.kind.value if failure else None,
             "status": self.status,
             "retry_after_s": failure.retry_after_s if failure else None,
-            "duration_s": micros(self.duration_s),
+            "duration_s": _micros(self.duration_s),
         }
 
     def short(self) -> str:
@@ -148,7 +148,7 @@ class Recorder:
         request.target = command.state.key
         if not request.committed:
             request.outcome, request.status, request.committed = "ok", 200, True
-            request.first_token_s = micros(now - self._began)
+            request.first_token_s = _micros(now - self._began)
 
     def headers(self, exchange: Attempt, command: Try) -> ReplyHeaders:
         """Those of the answer that an attempt gives to the client."""
@@ -234,10 +234,10 @@ class Recorder:
             request.outcome, request.kind, request.status = "cancelled", "client_gone", 499
         request.bytes_out = bytes_out
         duration_s = monotonic() - self._began
-        request.duration_s = micros(duration_s)
+        request.duration_s = _micros(duration_s)
         if self._backoff_s:
-            request.backoff_s = micros(self._backoff_s)
-        request.overhead_s = micros(duration_s - self._waited_s)
+            request.backoff_s = _micros(self._backoff_s)
+        request.overhead_s = _micros(duration_s - self._waited_s)
         self._log.request(request)
         self._metrics.request(request)
 
@@ -273,12 +273,12 @@ class Recorder:
             status=exchange.status,
             upstream_request_id=upstream_request_id(headers),
             retry_after_s=None if failure is None else failure.retry_after_s,
-            backoff_s=None if command.backoff_s is None else micros(command.backoff_s),
-            connect_s=None if connect_s is None else micros(connect_s),
+            backoff_s=None if command.backoff_s is None else _micros(command.backoff_s),
+            connect_s=None if connect_s is None else _micros(connect_s),
             reused=exchange.reused,
-            first_token_s=None if first_token_s is None else micros(first_token_s),
-            duration_s=micros(duration_s),
-            overhead_s=micros(duration_s - exchange.waited_s),
+            first_token_s=None if first_token_s is None else _micros(first_token_s),
+            duration_s=_micros(duration_s),
+            overhead_s=_micros(duration_s - exchange.waited_s),
             bytes_in=request.bytes_in,
             bytes_out=exchange.bytes_out,
             input_tokens=usage.input_tokens,
@@ -314,6 +314,6 @@ def upstream_request_id(headers: Mapping[str, str]) -> str | None:
     return headers.get("x-request-id") or headers.get("request-id")
 
 
-def micros(seconds: float) -> float:
+def _micros(seconds: float) -> float:
     """To the microsecond, which is enough for a reader, and never below 0; at a third of the cost of `round`."""
     return int(seconds * 1e6 + 0.5) / 1e6 if seconds > 0 else 0.0

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from sidecar.dialects.forms import Whole
 from sidecar.manager.headers import ReplyHeaders, SharedHeaders, own_headers
-from sidecar.manager.recorder import micros, upstream_request_id
+from sidecar.manager.recorder import upstream_request_id
 from sidecar.model.records import AttemptRecord, RequestRecord, Usage
 from sidecar.model.request import Call
 from sidecar.model.topology import ModelFacts
@@ -39,7 +39,7 @@ class Stencil:
         metrics: Takes the counts.
     """
 
-    __slots__ = ("_attempt", "_facts", "_headers", "_log", "_metrics", "_request")
+    __slots__ = ("_attempt", "_count", "_facts", "_headers", "_log", "_request")
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Stencil:
         self._headers = headers
         self._facts = facts
         self._log = log
-        self._metrics = metrics
+        self._count = metrics.served(attempt, request).add
 
     @staticmethod
     def fits(attempt: AttemptRecord, request: RequestRecord) -> bool:
@@ -102,15 +102,18 @@ class Stencil:
         attempt.finish_reason = request.finish_reason = whole.finish_reason
         attempt.bytes_in = request.bytes_in = call.bytes_in
         attempt.bytes_out, request.bytes_out = provider_bytes, bytes_out
-        answer_s, ended_s = answered - began, monotonic() - began
-        attempt.duration_s = attempt.first_token_s = request.first_token_s = micros(answer_s)
-        attempt.overhead_s = micros(answer_s - waited_s)
-        request.duration_s, request.overhead_s = micros(ended_s), micros(ended_s - waited_s)
+        # Rounded as a `Recorder` does, of what is never below 0.
+        answer_us, ended_us, waited_us = (answered - began) * 1e6, (monotonic() - began) * 1e6, waited_s * 1e6
+        answer_s, ended_s = int(answer_us + 0.5) / 1e6, int(ended_us + 0.5) / 1e6
+        overhead_s = int(ended_us - waited_us + 0.5) / 1e6
+        attempt.duration_s = attempt.first_token_s = request.first_token_s = answer_s
+        attempt.overhead_s = int(answer_us - waited_us + 0.5) / 1e6
+        request.duration_s, request.overhead_s = ended_s, overhead_s
         attempt.input_tokens = request.input_tokens = usage.input_tokens
         attempt.output_tokens = request.output_tokens = usage.output_tokens
         attempt.cache_read_tokens, attempt.cache_write_tokens = usage.cache_read_tokens, usage.cache_write_tokens
         attempt.reasoning_tokens = usage.reasoning_tokens
-        attempt.cost_usd = request.cost_usd = cost_usd(self._facts, usage)
+        cost = cost_usd(self._facts, usage)
+        attempt.cost_usd = request.cost_usd = cost
         self._log.served(attempt, request)
-        self._metrics.attempt(attempt)
-        self._metrics.request(request)
+        self._count(answer_s, ended_s, overhead_s, usage, cost)

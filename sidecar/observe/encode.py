@@ -54,9 +54,14 @@ class LineEncoder:
             start: As `head` gives it.
             body: What follows; a mapping must hold plain values only.
         """
-        return self.spelled(self.stamp(), start, body)
+        return self._spelled(self._stamp(), start, body)
 
-    def stamp(self) -> bytes:
+    def pair(self, starts: tuple[bytes, bytes], attempt: AttemptRecord, request: RequestRecord) -> tuple[bytes, bytes]:
+        """Two lines of the same moment."""
+        stamp = self._stamp()
+        return self._spelled(stamp, starts[0], attempt), self._spelled(stamp, starts[1], request)
+
+    def _stamp(self) -> bytes:
         """What a line of this moment begins with."""
         second, rest_ns = divmod(self._clock_ns(), 1_000_000_000)
         said, text = self._second
@@ -65,8 +70,7 @@ class LineEncoder:
         millis, micros = divmod(rest_ns // 1000, 1000)
         return text + _DIGITS[millis] + _DIGITS[micros]
 
-    def spelled(self, stamp: bytes, start: bytes, body: AttemptRecord | RequestRecord | Mapping[str, Any]) -> bytes:
-        """As `line`, of the moment of the stamp."""
+    def _spelled(self, stamp: bytes, start: bytes, body: AttemptRecord | RequestRecord | Mapping[str, Any]) -> bytes:
         try:
             encoded = _encode(body)
         except UnicodeEncodeError:

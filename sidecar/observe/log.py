@@ -16,7 +16,7 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -51,6 +51,8 @@ _ATTEMPT, _REQUEST = (
     {level: (level, LEVELS[level], head(level, event)) for level in ("info", "warning")}
     for event in ("attempt", "request")
 )
+_INFO = LEVELS["info"]
+_SERVED_STARTS = _ATTEMPT["info"][2], _REQUEST["info"][2]
 _ATTEMPT_STARTS: dict[str | None, _Begin] = {
     outcome.value: _ATTEMPT[_UNWELL.get(outcome, "info")] for outcome in Outcome
 }
@@ -123,10 +125,7 @@ class DebugLogger:
 
     def served(self, attempt: AttemptRecord, request: RequestRecord) -> None:
         """A request that its only attempt served well, when both are over: their lines, of the same moment."""
-        encoder = self._encoder
-        stamp = encoder.stamp()
-        for (level, rank, start), record in ((_ATTEMPT["info"], attempt), (_REQUEST["info"], request)):
-            self._put(encoder.spelled(stamp, start, record), level, rank)
+        self._put(self._encoder.pair(_SERVED_STARTS, attempt, request), "info", _INFO)
 
     def event(self, level: str, name: str, /, **keys: object) -> None:
         """Anything else: `event("info", "config.applied", generation=2)`.
@@ -171,14 +170,16 @@ class DebugLogger:
         level, rank, start = begin
         if record.error is not None:
             record = msgspec.structs.replace(record, error=self._clean_error(record.error))
-        self._put(self._encoder.line(start, record), level, rank)
+        self._put((self._encoder.line(start, record),), level, rank)
 
-    def _put(self, line: bytes, level: str, rank: int) -> None:
-        self._recent.append(line)
+    def _put(self, lines: Sequence[bytes], level: str, rank: int) -> None:
+        self._recent.extend(lines)
         if self._subscriptions:
-            self._publish(line)
-        if rank >= self._rank and self._write is not None:
-            self._write(line if self._form is None else self._form(level, line))
+            self._publish(lines)
+        write = self._write
+        if rank >= self._rank and write is not None:
+            for line in lines:
+                write(line if self._form is None else self._form(level, line))
 
     def _clean_error(self, error: str) -> str:
         return self._redactor.text(error, _ERROR_CHARS)
@@ -186,9 +187,10 @@ class DebugLogger:
     def _clean_text(self, text: str) -> str:
         return self._redactor.text(text, _TEXT_CHARS)
 
-    def _publish(self, line: bytes) -> None:
-        for subscription in self._subscriptions:
-            subscription.offer(line, self._dropped_json)
+    def _publish(self, lines: Sequence[bytes]) -> None:
+        for line in lines:
+            for subscription in self._subscriptions:
+                subscription.offer(line, self._dropped_json)
 
     def _unsubscribe(self, subscription: Subscription) -> None:
         self._subscriptions = tuple(other for other in self._subscriptions if other is not subscription)
@@ -214,7 +216,7 @@ class DebugLogger:
 
     def _say(self, level: str, line: bytes) -> None:
         if self._subscriptions:
-            self._publish(line)
+            self._publish((line,))
         if self._write is not None:
             self._write(line if self._form is None else self._form(level, line))
 

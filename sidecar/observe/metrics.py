@@ -17,7 +17,7 @@ import msgspec
 from sidecar.model.failures import Kind
 from sidecar.model.records import AttemptRecord, Outcome, RequestRecord
 from sidecar.model.topology import Operation
-from sidecar.observe.series import CHECK, AttemptKey, AttemptSeries, RequestKey, RequestSeries
+from sidecar.observe.series import CHECK, AttemptKey, AttemptSeries, RequestKey, RequestSeries, Served
 from sidecar.observe.stats import providers_told, summary_told
 
 __all__ = ["Gauge", "MetricsCollector"]
@@ -47,30 +47,31 @@ class MetricsCollector:
         self._began_s = time.monotonic()
         self._attempts: dict[tuple[str | None, ...], AttemptSeries] = {}
         self._requests: dict[tuple[str | None, ...], RequestSeries] = {}
+        self._served: dict[tuple[AttemptKey, RequestKey], Served] = {}
         self._targets: set[str] = set()
         self._routes: set[str] = set()
 
     def attempt(self, record: AttemptRecord) -> None:
         """Count one attempt."""
-        # A health check has no target: it is counted for its provider.
-        series = self._attempts.get((record.target or record.provider, record.operation, record.outcome, record.kind))
-        if series is None:
-            series = self._attempt_series(record)
-        series.observe(record)
+        self._of_attempt(record).observe(record)
 
     def request(self, record: RequestRecord) -> None:
         """Count one request."""
-        series = self._requests.get((record.route, record.operation, record.outcome, record.kind))
-        if series is None:
-            series = self._request_series(record)
-        series.observe(record)
+        self._of_request(record).observe(record)
+
+    def served(self, attempt: AttemptRecord, request: RequestRecord) -> Served:
+        """What counts requests like this one, which was served by this attempt alone."""
+        series = self._of_attempt(attempt), self._of_request(request)
+        return self._served.setdefault((series[0].key, series[1].key), Served(*series))
 
     def attempt_series(self) -> list[AttemptSeries]:
         """Every series of attempts, live: to be read at once."""
+        self._settle()
         return list(self._attempts.values())
 
     def request_series(self) -> list[RequestSeries]:
         """Every series of requests, live: to be read at once."""
+        self._settle()
         return list(self._requests.values())
 
     def stats(self, providers: Iterable[str] = ()) -> dict[str, Any]:
@@ -97,6 +98,20 @@ class MetricsCollector:
         from sidecar.observe.exposition import exposition  # noqa: PLC0415 - 20 ms that only a scraped daemon pays
 
         return exposition(self)
+
+    def _settle(self) -> None:
+        for served in self._served.values():
+            served.settle()
+
+    def _of_attempt(self, record: AttemptRecord) -> AttemptSeries:
+        # A health check has no target: it is counted for its provider.
+        name = record.target or record.provider
+        known = self._attempts.get((name, record.operation, record.outcome, record.kind))
+        return known or self._attempt_series(record)
+
+    def _of_request(self, record: RequestRecord) -> RequestSeries:
+        known = self._requests.get((record.route, record.operation, record.outcome, record.kind))
+        return known or self._request_series(record)
 
     def _attempt_series(self, record: AttemptRecord) -> AttemptSeries:
         provider, target = record.provider, record.target

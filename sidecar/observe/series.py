@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import msgspec
 
-from sidecar.model.records import AttemptRecord, RequestRecord
+from sidecar.model.records import AttemptRecord, RequestRecord, Usage
 from sidecar.observe.histogram import PENDING_MAX, TOKEN_BOUNDS, Histogram
 
-__all__ = ["CHECK", "AttemptKey", "AttemptSeries", "RequestKey", "RequestSeries"]
+__all__ = ["CHECK", "AttemptKey", "AttemptSeries", "RequestKey", "RequestSeries", "Served"]
 
 CHECK = "health"  # the operation of health checks, beside those of clients
 _MAX_TOKENS = 2**50  # what an upstream may claim is not ours to believe
@@ -70,20 +70,20 @@ class AttemptSeries:
 
     def observe(self, record: AttemptRecord) -> None:
         """Count one attempt."""
-        self.count += 1
-        if record.duration_s is not None:
-            self.duration.pending.append(record.duration_s)
-        if record.first_token_s is not None:
-            self.first_token.pending.append(record.first_token_s)
-        if record.input_tokens is not None:
-            self.input_tokens.pending.append(record.input_tokens)
-        if record.output_tokens is not None:
-            self.output_tokens.pending.append(record.output_tokens)
-        if not self.count % PENDING_MAX:
+        self.count = count = self.count + 1
+        if (duration_s := record.duration_s) is not None:
+            self.duration.pending.append(duration_s)
+        if (first_token_s := record.first_token_s) is not None:
+            self.first_token.pending.append(first_token_s)
+        if (input_tokens := record.input_tokens) is not None:
+            self.input_tokens.pending.append(input_tokens)
+        if (output_tokens := record.output_tokens) is not None:
+            self.output_tokens.pending.append(output_tokens)
+        if not count % PENDING_MAX:
             for histogram in (self.duration, self.first_token, self.input_tokens, self.output_tokens):
                 histogram.settle()
-        if record.cost_usd is not None:
-            self.cost_usd += record.cost_usd
+        if (cost_usd := record.cost_usd) is not None:
+            self.cost_usd += cost_usd
         if record.cache_read_tokens or record.cache_write_tokens or record.reasoning_tokens:
             self.cache_read_tokens += _believed(record.cache_read_tokens)
             self.cache_write_tokens += _believed(record.cache_write_tokens)
@@ -104,16 +104,61 @@ class RequestSeries:
 
     def observe(self, record: RequestRecord) -> None:
         """Count one request."""
-        self.count += 1
-        if record.duration_s is not None:
-            self.duration.pending.append(record.duration_s)
-        if record.first_token_s is not None:
-            self.first_token.pending.append(record.first_token_s)
-        if record.overhead_s is not None:
-            self.overhead.pending.append(record.overhead_s)
-        if not self.count % PENDING_MAX:
+        self.count = count = self.count + 1
+        if (duration_s := record.duration_s) is not None:
+            self.duration.pending.append(duration_s)
+        if (first_token_s := record.first_token_s) is not None:
+            self.first_token.pending.append(first_token_s)
+        if (overhead_s := record.overhead_s) is not None:
+            self.overhead.pending.append(overhead_s)
+        if not count % PENDING_MAX:
             for histogram in (self.duration, self.first_token, self.overhead):
                 histogram.settle()
+
+
+class Served:
+    """Requests that their only attempt has served, on their way to the two series that they count in.
+
+    To add one is to append to a list, as with a `Histogram`; before the series are read, `settle`.
+    """
+
+    __slots__ = ("_attempts", "_requests", "_waiting")
+
+    def __init__(self, attempts: AttemptSeries, requests: RequestSeries) -> None:
+        self._attempts = attempts
+        self._requests = requests
+        self._waiting: list[tuple[float, float, float, Usage, float | None]] = []
+
+    def add(self, answer_s: float, ended_s: float, overhead_s: float, usage: Usage, cost_usd: float | None) -> None:
+        """Count one: when its answer was whole, when it was over, its overhead, its tokens and what they cost."""
+        self._waiting.append((answer_s, ended_s, overhead_s, usage, cost_usd))
+        if len(self._waiting) >= PENDING_MAX:
+            self.settle()
+
+    def settle(self) -> None:
+        """Bring what was added into the series."""
+        if not self._waiting:
+            return
+        answer_s, ended_s, overhead_s, usages, costs_usd = zip(*self._waiting, strict=True)
+        self._waiting.clear()
+        attempts, requests = self._attempts, self._requests
+        attempts.count += len(usages)
+        requests.count += len(usages)
+        for histogram, values in (
+            (attempts.duration, answer_s),
+            (attempts.first_token, answer_s),
+            (attempts.input_tokens, [usage.input_tokens for usage in usages if usage.input_tokens is not None]),
+            (attempts.output_tokens, [usage.output_tokens for usage in usages if usage.output_tokens is not None]),
+            (requests.duration, ended_s),
+            (requests.first_token, answer_s),
+            (requests.overhead, overhead_s),
+        ):
+            histogram.pending.extend(values)
+            histogram.settle()
+        attempts.cost_usd += sum([cost for cost in costs_usd if cost is not None])
+        attempts.cache_read_tokens += sum([_believed(usage.cache_read_tokens) for usage in usages])
+        attempts.cache_write_tokens += sum([_believed(usage.cache_write_tokens) for usage in usages])
+        attempts.reasoning_tokens += sum([_believed(usage.reasoning_tokens) for usage in usages])
 
 
 def _believed(tokens: int | None) -> int:

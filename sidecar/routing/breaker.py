@@ -270,6 +270,14 @@ class Breaker:
         """Look the cell up and do what it says."""
         _CELLS[self.state][signal.event](self, signal, now)
 
+    def calm(self, now: float) -> bool:
+        """Count a success that has nothing to heal, as nearly all have; False where `apply` must see to it."""
+        if self.state is not _C or self.openings:
+            return False
+        self.consecutive = self.consecutive_gateway = 0
+        self.window.add_success(now)
+        return True
+
     def _ignore(self, signal: Signal, now: float) -> None:
         """Nothing."""
 

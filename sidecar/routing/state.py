@@ -207,7 +207,7 @@ class TargetState:
         if self.checks.health is not _HEALTHY or self.checks.bad:
             self.checks.answered()
         self.speed.settle()
-        if epoch == self.breaker.epoch:
+        if epoch == self.breaker.epoch and not self.breaker.calm(now):
             self.apply(SUCCESS_ALONE if alone else SUCCESS, now)
 
     def note(self, failure: Failure, now: float) -> None:

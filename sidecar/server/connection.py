@@ -211,10 +211,10 @@ class Connection(RequestHandler):
             return False
         return self._waiter is not None or not self._request_count  # aiohttp's task may not have begun yet
 
-    def gather(self, data: bytes, whole_bytes: int) -> None:
+    def gather(self, data: bytes, missing_bytes: int) -> None:
         """A request has not come whole; what takes long goes the long way, where somebody waits for it."""
         self._gathered.append(data)
-        self._missing_bytes = whole_bytes - len(data)
+        self._missing_bytes = missing_bytes
         self._request_in_progress = True
         self._gather_timer = self._loop.call_later(_GATHER_S, self._gathers_no_more)
 

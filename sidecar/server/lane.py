@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Crossing", "Known", "Lane"]
 
-_LENGTH = re.compile(rb"\r\n(?i:content-length):[ \t]*([0-9]{1,12})[ \t]*\r\n")
+_LENGTH = re.compile(rb"\r\n(?i:content-length):[ \t]*([0-9]{1,12})\r\n")
 _KNOWN_MAX = 512
 _HEAD_BYTES_MAX = 4096
 
@@ -49,14 +49,23 @@ _HEAD_BYTES_MAX = 4096
 class Known:
     """What heads mean that differ in the digits of their length only."""
 
-    __slots__ = ("after", "before", "guard", "surface", "template")
+    __slots__ = ("after", "before", "digits_at", "guard", "surface", "template")
 
     def __init__(self, before: bytes, after: bytes, guard: Guard, surface: Surface, template: Call) -> None:
         self.before = before
+        self.digits_at = len(before)
         self.after = after  # to the end of the head
         self.guard = guard  # who has let them in; what another one has means nothing
         self.surface = surface
         self.template = template
+
+    def body_begins(self, data: bytes) -> int:
+        """Where the body does, if what came begins with such a head; else -1."""
+        digits_at, after = self.digits_at, self.after
+        digits_end = data.find(b"\r", digits_at, digits_at + 16)
+        if not data.startswith(self.before) or not data.startswith(after, digits_end):
+            return -1
+        return digits_end + len(after) if data[digits_at:digits_end].isdigit() else -1
 
 
 class Lane:
@@ -92,20 +101,20 @@ class Lane:
         settings = self._manager.snapshot.settings
         if settings.wire is not WireSetting.DIRECT:
             return None
-        known, digits_end = last, -1
+        known, begin = last, -1
         if known is not None and known.guard is self._guard:
-            digits_end = _digits_end(data, known)
-        if known is None or digits_end < 0:
+            begin = known.body_begins(data)
+        if known is None or begin < 0:
             known = self._look_up(connection, data)
             if known is None:
                 return None
-            digits_end = _digits_end(data, known)
-        begin = digits_end + len(known.after)
-        size_bytes = int(data[len(known.before) : digits_end])
-        if size_bytes > settings.limits.max_body_bytes or begin + size_bytes < len(data):
+            begin = known.body_begins(data)
+        size_bytes = int(data[known.digits_at : begin - len(known.after)])
+        missing_bytes = begin + size_bytes - len(data)
+        if size_bytes > settings.limits.max_body_bytes or missing_bytes < 0:
             return None
-        if begin + size_bytes > len(data):
-            connection.gather(data, begin + size_bytes)
+        if missing_bytes:
+            connection.gather(data, missing_bytes)
             return known
         try:
             answer = self._manager.answer_promptly(call_again(known.template, known.surface, data[begin:]))
@@ -247,17 +256,6 @@ class Crossing(Sending):
         self._patrol.forget(self)
         self._answer.close(bytes_out=self.sent_bytes, gone=gone)
         self._connection.crossed(keep_alive=self._wire.keep_alive and not gone)
-
-
-def _digits_end(data: bytes, known: Known) -> int:
-    """Where the length's digits end, if the data begins with such a head; else -1."""
-    if not data.startswith(known.before):
-        return -1
-    begin = len(known.before)
-    end = data.find(known.after[:1], begin, begin + 16)
-    if end > begin and data.startswith(known.after, end) and data[begin:end].isdigit():
-        return end
-    return -1
 
 
 def _parsed(connection: Connection, head: bytes) -> RawRequestMessage | None:
