@@ -228,7 +228,8 @@ class Crossing(Sending):
         self._must_be_answer()
         self._connection.settle()
         self._connection.answer_by = monotonic() + self._answer.total_s
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task = task = asyncio.get_running_loop().create_task(self._run())
+        task.add_done_callback(self._ran)
 
     async def _run(self) -> None:
         over = gone = True
@@ -244,6 +245,11 @@ class Crossing(Sending):
                 self._end(gone=gone)
         if not over:
             self._take_back()
+
+    def _ran(self, task: asyncio.Task[None]) -> None:
+        # Who leaves before the task's first step takes its `finally` away.
+        if task.cancelled() and self._connection.crossing is self:
+            self._end(gone=True)
 
     def _take_back(self) -> None:
         """A stream that had to be waited for has begun: the rest of it needs no task."""

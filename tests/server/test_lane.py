@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.model.settings import ListenSettings
 from sidecar.server.connection import Connection
-from tests.fake_behaviours import Answer
+from tests.fake_behaviours import Answer, silence
 from tests.fake_provider import FakeProvider, ok
 from tests.server.house import House, config, open_house
 from tests.server.raw import RawClient, chat_body, head, post
@@ -122,3 +122,25 @@ async def test_a_request_that_comes_in_parts_outlives_the_patience_with_silence(
         await client.send(request[:-100])
         await asyncio.sleep(0.15)
         assert (await client.ask(request[-100:])).status == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_client_that_leaves_just_as_a_task_takes_over_leaves_nothing(
+    house: House, fake: FakeProvider, stream: bool
+) -> None:
+    fake.script(ok(), silence())
+    async with await RawClient.to(house.socket) as client:
+        await client.ask(post(chat_body()))
+        await client.send(post(chat_body(stream=stream)))
+        connection = await until_one_crosses(house)
+        crossing = connection.crossing
+        assert crossing is not None
+        assert connection.transport is not None
+        connection.transport.abort()  # in its next turn the loop first tells of the loss,
+        crossing.late()  # and then would have had the task take its first step
+    request = (await house.wait_lines("request", 2))[1]
+    assert (request["outcome"], request["kind"]) == ("cancelled", "client_gone")
+    assert not house.manager.active
+    assert not crossings(house)
+    assert [state.in_flight for state in house.manager.rooms.book.states] == [0]
+    await fake.wait_closed_connections(5)
