@@ -57,6 +57,7 @@ from sidecar.sources.last_good import LastGood
 from sidecar.sources.places import default_admin_path, make_private_directory
 from sidecar.sources.secrecy import keep_secrets
 from sidecar.sources.start import Start, start
+from sidecar.unread import leave_unread
 from sidecar.upstream.factory import prepare
 
 __all__ = ["EXIT_CONFIG", "EXIT_CRASH", "run"]
@@ -67,6 +68,7 @@ _FLUSH_S = 5.0
 _GC_OBJECTS = 10_000  # more are made before the collector looks: requests leave no cycles behind
 _SWITCH_S = 0.001  # the loop waits so long for a thread that computes, such as the one that compiles an edit
 _FLOOD_REQUESTS = 200  # under way at once
+_IN_PART = ("structlog", "watchfiles")  # we format nothing with the one, and run no processes with the other
 _LAST_WORDS_S = 2.0  # for error events to reach their clients
 
 
@@ -103,6 +105,8 @@ def run(config: str | None, *, strict: bool = False) -> int:
         config: The config's path; None finds it in the usual places.
         strict: Refuse to start with a config that is wrong, whatever else there is.
     """
+    for package in _IN_PART:
+        leave_unread(package)
     environ = keep_secrets()
     try:
         service = Service.of(environ)

@@ -37,3 +37,34 @@ def test_structlog_and_watchfiles_work_in_part_and_as_a_whole() -> None:
         "import structlog, watchfiles; print(structlog.BoundLogger is BoundLogger, watchfiles.watch is watch)"
     )
     assert _said(code).splitlines() == ["[False, False]", "True True"]
+
+
+def test_a_submodule_can_be_asked_for_as_an_attribute() -> None:
+    code = (
+        "from sidecar.unread import leave_unread; leave_unread('structlog'); import structlog;"
+        "print(structlog.stdlib.__name__, structlog.contextvars.__name__)"
+    )
+    assert _said(code) == "structlog.stdlib structlog.contextvars\n"
+
+
+def test_threads_that_ask_at_once_all_find_it() -> None:
+    code = (
+        "import sidecar.server, aiohttp; from concurrent.futures import ThreadPoolExecutor;"
+        "names = ['ClientSession', 'TCPConnector', 'ClientTimeout', 'FormData'] * 2;"
+        "print([found.__name__ for found in ThreadPoolExecutor(8).map(lambda name: getattr(aiohttp, name), names)])"
+    )
+    assert _said(code) == f"{['ClientSession', 'TCPConnector', 'ClientTimeout', 'FormData'] * 2}\n"
+
+
+def test_an_app_that_uses_the_python_api_imports_its_own_packages_as_ever() -> None:
+    code = (
+        "import asyncio, sys, sidecar\n"
+        "async def use():\n"
+        "    async with sidecar.LLMManager() as manager:\n"
+        "        await manager.chat([{'role': 'user', 'content': 'Hello'}])\n"
+        "        manager.log.event('error', 'thing.happened')\n"
+        "asyncio.run(use())\n"
+        "packages = {name: module for name, module in sys.modules.items() if '.' not in name}\n"
+        "print('structlog' in packages, [name for name, module in packages.items() if type(module).__name__ == '_Unread'])"
+    )
+    assert _said(code) == "True []\n"

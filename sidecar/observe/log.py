@@ -30,7 +30,6 @@ from sidecar.observe.form import Form, form_for
 from sidecar.observe.lines import LineWriter
 from sidecar.observe.redact import Redactor
 from sidecar.observe.window import Window
-from sidecar.unread import leave_unread
 
 if TYPE_CHECKING:
     from structlog import BoundLogger
@@ -255,8 +254,7 @@ class DebugLogger:
 
 
 def _bound_logger() -> type[BoundLogger]:
-    """The logger of structlog, imported at first use and alone: the whole library is 5 % of a start."""
-    leave_unread("structlog")
+    """The logger of structlog, imported at first use, and by a daemon alone: the whole library is 5 % of a start."""
     from structlog._generic import BoundLogger  # noqa: PLC0415 - see above; `structlog.BoundLogger` brings the rest
 
     return BoundLogger

@@ -13,8 +13,6 @@ import threading
 from collections.abc import Callable, Collection
 from contextlib import closing
 
-from sidecar.unread import leave_unread
-
 __all__ = ["Hints"]
 
 _STEP_MS = 25  # how long events are gathered, and how long a stop can take
@@ -69,7 +67,6 @@ class Hints:
             self.problem = str(error) or type(error).__name__
 
     def _watch(self) -> None:
-        leave_unread("watchfiles")  # it can run processes, too, and brings what that takes
         from watchfiles.main import watch  # noqa: PLC0415 - not before the first answer
 
         events = watch(
