@@ -29,6 +29,7 @@ from sidecar.model.topology import Dialect, Operation, Route
 from sidecar.model.ways import COMMENTLESS, endpoint
 from sidecar.routing.commands import Answer as Told
 from sidecar.routing.commands import Command, Content, Elapsed, End, Event, Keep, Late, Race, Relay, Try, Wait
+from sidecar.routing.failover import UnderWay
 from sidecar.routing.plan import Choice
 from sidecar.upstream.prompt import PromptExchange, Sent
 
@@ -170,7 +171,8 @@ class Answer:
         """Go on with the first attempt, of this epoch, begun and sent at these moments; `open` then waits for it."""
         assert self._route is not None
         choice = Choice(command.target, command.state, command.selection)
-        self._engine = engine = self._rooms.engine(self._route, self._call, began, (choice, epoch))
+        under_way = UnderWay(choice, epoch, command.breaker)
+        self._engine = engine = self._rooms.engine(self._route, self._call, began, under_way)
         self._command = again = next(engine)
         assert type(again) is Try
         self._try = again

@@ -15,9 +15,8 @@ from sidecar.observe.metrics import MetricsCollector
 from sidecar.routing.balance import Balances
 from sidecar.routing.budget import RetryBudget
 from sidecar.routing.commands import Command, Event
-from sidecar.routing.failover import failover
+from sidecar.routing.failover import UnderWay, failover
 from sidecar.routing.health import HealthBook
-from sidecar.routing.plan import Choice
 from sidecar.routing.resolve import Router
 from sidecar.upstream.registry import LLMProviderRegistry
 
@@ -40,7 +39,7 @@ class Rooms(msgspec.Struct, frozen=True):
     trails: dict[tuple[object, ...], Any] = {}  # what `ordinary` keeps of this snapshot
 
     def engine(
-        self, route: Route, call: Call, now: float, under_way: tuple[Choice, int] | None = None
+        self, route: Route, call: Call, now: float, under_way: UnderWay | None = None
     ) -> Generator[Command, Event, None]:
         """See `failover`."""
         return failover(route, call, self.book, self.balances, self.budget, now=now, rng=self.rng, under_way=under_way)

@@ -21,6 +21,7 @@ the client leaves; that counts nothing against anybody.
 from __future__ import annotations
 
 from collections.abc import Generator
+from typing import NamedTuple
 
 import msgspec
 
@@ -38,13 +39,21 @@ from sidecar.routing.commands import Answer, Command, Content, End, Event, Keep,
 from sidecar.routing.health import HealthBook
 from sidecar.routing.plan import Choice, Plan
 
-__all__ = ["failover"]
+__all__ = ["UnderWay", "failover"]
 
 _RELAY, _KEEP = Relay(), Keep()
 _SAME, _STOP = Next.SAME, Next.STOP
 _PANIC, _RETRY, _RESCUE = Selection.PANIC, Selection.RETRY, Selection.RESCUE
 _ATTEMPTS_MIN, _ATTEMPTS_MAX = 3, 6  # of `auto`
 _TOLD_WITH_RETRY_AFTER = (429, 503)
+
+
+class UnderWay(NamedTuple):
+    """An attempt that was begun without the engine; its request was counted."""
+
+    choice: Choice
+    epoch: int  # in which it began
+    breaker: str  # the breaker's state before
 
 
 def failover(
@@ -56,7 +65,7 @@ def failover(
     *,
     now: float,
     rng: Rng,
-    under_way: tuple[Choice, int] | None = None,
+    under_way: UnderWay | None = None,
 ) -> Generator[Command, Event, None]:
     """Drive one request.
 
@@ -68,22 +77,20 @@ def failover(
         budget: What retries at the same target draw on.
         now: When the request came, on a monotonic clock; events bring the later times.
         rng: Gives floats in [0, 1).
-        under_way: The target that is being asked and the epoch in which that began, if so; the request was counted.
-            The first command then stands for what is under way.
+        under_way: What was begun already; the first command then stands for it.
     """
     run = _Run(route, call, book, balances, budget, now=now, rng=rng)
     try:
-        epoch: int | None = None
         choice: Choice | None
         if under_way is None:
             budget.deposit(now)
             choice = run.plan.next(now)
         else:
-            choice, epoch = under_way
+            choice = under_way.choice
             run.plan.take(choice)
         while choice is not None:
-            event = yield run.begin(choice, now, epoch)
-            epoch = None
+            event = yield run.begin(choice, now, under_way)
+            under_way = None
             if type(event) is Late:
                 event = yield from _race(run, event)
             committed = type(event) is Content
@@ -196,15 +203,15 @@ class _Run:
 
     # One attempt.
 
-    def begin(self, choice: Choice, now: float, epoch: int | None = None) -> Try:
-        """Take the slots of an attempt, unless it has them already and began in this epoch."""
+    def begin(self, choice: Choice, now: float, under_way: UnderWay | None = None) -> Try:
+        """Take the slots of an attempt, unless it is under way and has them already."""
         self._number += 1
         self._choice = choice
         state, plan = choice.state, self.plan
-        before = state.breaker.state
-        if epoch is not None:
-            self._epoch = epoch
+        if under_way is not None:
+            _, self._epoch, before = under_way
         else:
+            before = state.breaker.state
             self._epoch = state.begin_panic(now) if choice.selection is _PANIC else state.begin(now)
         last = self._alone or self._number >= self._max_attempts or not plan.has_other(now)
         limits = deadlines.limits(

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from sidecar.manager.ordinary import Ordinary
+from sidecar.model.failures import Failure, Kind
 from tests.fake_behaviours import (
     Behaviour,
     cut_after,
@@ -152,6 +153,25 @@ async def test_its_client_leaves(house: House, fake: FakeProvider) -> None:
     assert not house.manager.active
     assert [state.in_flight for state in house.manager.rooms.book.states] == [0]
     await fake.wait_closed_connections(5)
+
+
+@pytest.mark.parametrize("wire", ["direct"])
+async def test_its_breaker_opens_meanwhile(house: House, fake: FakeProvider) -> None:
+    """The line tells what the breaker was when the attempt began, as that of any other does."""
+    fake.script(ok(), silence())
+    async with await RawClient.to(house.socket) as client:
+        await client.ask(post(chat_body()))
+        await client.send(post(chat_body()))
+        await _under_way(house)
+        [state] = house.manager.rooms.book.states
+        while state.breaker.state == "closed":
+            now = time.monotonic()
+            epoch = state.begin(now)
+            state.release(epoch)
+            house.manager.book.fail(state, epoch, Failure(Kind.SERVER_ERROR, "boom"), duration_s=0.01, now=now)
+        house.manager.stop_active()
+        assert (await client.reply()).status == 503
+    assert [line["breaker_before"] for line in await house.wait_lines("attempt", 2)] == ["closed", "closed"]
 
 
 @pytest.mark.parametrize("wire", ["direct"])
