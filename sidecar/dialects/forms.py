@@ -47,7 +47,7 @@ from sidecar.model.request import Call, Peek
 from sidecar.model.topology import Operation, Params
 from sidecar.model.ways import COMMENTLESS, CONVERSATIONS, DIALECT_OF
 
-__all__ = ["Form", "StreamTap", "Whole", "form_of"]
+__all__ = ["Form", "PlainRelay", "StreamTap", "Whole", "form_of", "plain_relay"]
 
 _OF_OPENAI = frozenset({Operation.CHAT, Operation.COMPLETIONS, Operation.EMBEDDINGS})
 _LENT = MINTED.encode()
@@ -135,13 +135,57 @@ def _spliced(peek: Peek, endpoint: Operation, wire: Wire, params: Params, losses
     return splice(peek, wire.model, params, operation=endpoint, add_usage=usage)
 
 
-class _OpenAiRelay:
-    """Chat, completions and embeddings to a provider that has them: bytes pass, with a tap."""
+class PlainRelay:
+    """Chat, completions and embeddings to a provider that has them and needs no fitting: whole answers pass, looked at.
 
-    def __init__(self, call: Call, endpoint: Operation, wire: Wire, params: Params) -> None:
-        self.translates = endpoint is not call.operation
+    It keeps nothing of a call, so that one serves them all.
+    """
+
+    translates = False
+
+    def __init__(self, endpoint: Operation, wire: Wire, params: Params) -> None:
+        self.body = b""  # see `asked`
         self.losses: list[Loss] = []
         self._endpoint = endpoint
+        self._model = wire.model
+        self._params = params
+
+    def asked(self, peek: Peek) -> bytes:
+        """The body of the request for a call."""
+        return splice(peek, self._model, self._params, operation=self._endpoint)
+
+    def tap(self) -> StreamTap:
+        """See `Form`."""
+        return Tap(withhold_usage=False)
+
+    def shaped(self, frames: bytes) -> bytes:
+        """See `Form`."""
+        return frames
+
+    def whole(self, body: bytes, *, streamed: bool) -> Whole | Failure:
+        """See `Form`."""
+        if streamed:
+            body = answer_of(body) or b""
+        facts = read_answer(body, self._endpoint)
+        if isinstance(facts, Failure):
+            return facts
+        if facts.fault:
+            return decode_failure(200, {}, body, 0.0)
+        return Whole(body, facts.model, facts.finish_reason, facts.usage)
+
+
+def plain_relay(call: Call, endpoint: Operation, wire: Wire, params: Params) -> PlainRelay | None:
+    """The form for all calls that differ from this one in their body only; None if each needs one of its own."""
+    relays = endpoint is call.operation and endpoint in _OF_OPENAI
+    return PlainRelay(endpoint, wire, params) if relays and not wire.quirks and not call.stream else None
+
+
+class _OpenAiRelay(PlainRelay):
+    """The same with fitting, streams, and completions by way of chat."""
+
+    def __init__(self, call: Call, endpoint: Operation, wire: Wire, params: Params) -> None:
+        super().__init__(endpoint, wire, params)
+        self.translates = endpoint is not call.operation
         self._peek = chat_peek(call.peek) if self.translates else call.peek
         self._adds_usage = call.stream and not call.peek.wants_usage
         self.body = _spliced(self._peek, endpoint, wire, params, self.losses, usage=self._adds_usage)
@@ -153,18 +197,15 @@ class _OpenAiRelay:
         return completion_events(frames) if self.translates and frames else frames
 
     def whole(self, body: bytes, *, streamed: bool) -> Whole | Failure:
-        if streamed:
-            body = answer_of(body) or b""
-        facts = read_answer(body, self._endpoint)
-        if isinstance(facts, Failure):
-            return facts
-        if facts.fault:
-            return decode_failure(200, {}, body, 0.0)
+        whole = super().whole(body, streamed=streamed)
+        if isinstance(whole, Failure):
+            return whole
         if self.translates:
-            body = completion_of(body)
+            whole = msgspec.structs.replace(whole, body=completion_of(whole.body))
         if self._peek.stream:
-            body = stream_of(body, with_usage=self._peek.wants_usage)
-        return Whole(body, facts.model, facts.finish_reason, facts.usage)
+            told = stream_of(whole.body, with_usage=self._peek.wants_usage)
+            whole = msgspec.structs.replace(whole, body=told)
+        return whole
 
 
 def _object_form(call: Call, endpoint: Operation, wire: Wire, params: Params) -> _Objects:

@@ -14,34 +14,23 @@ import msgspec
 from sidecar.model.hub import Loss
 from sidecar.model.topology import Dialect
 
-__all__ = ["EVENT_STREAM", "ReplyHeaders", "SharedHeaders", "header_lines", "own_headers", "reply_headers"]
+__all__ = ["EVENT_STREAM", "ReplyHeaders", "header_lines", "own_headers", "reply_headers"]
 
 _REPEATED_CHARS_MAX = 512  # a client can make up a model of any length, and what was sent is kept for a while
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 _LOSSES_MAX = 20  # told in a header
 
 
-class SharedHeaders(msgspec.Struct, frozen=True):
-    """Those that many answers have in common, and the same as HTTP/1.1 writes them down."""
+class ReplyHeaders(msgspec.Struct, gc=False):
+    """The headers of one answer as pairs, kept as HTTP/1.1 writes them down."""
 
-    pairs: tuple[tuple[str, str], ...]
-    lines: str
-
-
-class ReplyHeaders(msgspec.Struct):
-    """The headers of one answer, as pairs."""
-
-    shared: SharedHeaders
-    own: list[tuple[str, str]]
+    shared: str  # those that many answers have in common
+    own: str
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        yield from self.shared.pairs
-        yield from self.own
-
-    @property
-    def lines(self) -> str:
-        """As HTTP/1.1 writes them down."""
-        return self.shared.lines + header_lines(self.own)
+        for line in (self.shared + self.own).split("\r\n")[:-1]:
+            name, _, value = line.partition(": ")
+            yield name, value
 
 
 def header_lines(headers: Sequence[tuple[str, str]]) -> str:
@@ -77,37 +66,37 @@ def reply_headers(
         dialect: Of the client: Anthropic's SDK reads the request's id under a name of its own.
     """
     repeated = _repeated if len(attempts) <= _REPEATED_CHARS_MAX else _repeated.__wrapped__
-    headers = own_headers(request_id, upstream or {}, dialect)
+    own = own_headers(request_id, upstream or {}, dialect)
     if losses:
-        headers.append(("x-sidecar-losses", _lost(losses)))
+        own += f"x-sidecar-losses: {_lost(losses)}\r\n"
     if retry_after_s is not None:
-        headers.append(("retry-after", str(math.ceil(retry_after_s))))
+        own += f"retry-after: {math.ceil(retry_after_s)}\r\n"
     if no_retry:
-        headers.append(("x-should-retry", "false"))
-    return ReplyHeaders(repeated(content_type, generation, target, attempts), headers)
+        own += "x-should-retry: false\r\n"
+    return ReplyHeaders(repeated(content_type, generation, target, attempts), own)
 
 
-def own_headers(request_id: str, upstream: Mapping[str, str], dialect: Dialect) -> list[tuple[str, str]]:
-    """Those of `reply_headers` that an answer has in common with no other."""
-    headers = [("x-request-id", request_id)]
+def own_headers(request_id: str, upstream: Mapping[str, str], dialect: Dialect) -> str:
+    """Those of `reply_headers` that an answer has in common with no other, as HTTP/1.1 writes them down."""
+    lines = f"x-request-id: {request_id}\r\n"
     if dialect is Dialect.ANTHROPIC_MESSAGES:
-        headers.append(("request-id", request_id))
+        lines += f"request-id: {request_id}\r\n"
     for name, value in upstream.items():
         passes = _passes(name)
         if passes is not None:
-            headers.append((passes, _printable(value)))
-    return headers
+            lines += f"{passes}: {_printable(value)}\r\n"
+    return lines
 
 
 @lru_cache(maxsize=256)
-def _repeated(content_type: str, generation: int, target: str | None, attempts: str) -> SharedHeaders:
+def _repeated(content_type: str, generation: int, target: str | None, attempts: str) -> str:
     """What most answers have in common with the one before."""
     headers = [("content-type", _printable(content_type)), ("x-sidecar-generation", str(generation))]
     if target is not None:
         headers.append(("x-sidecar-target", _printable(target)))
     if attempts:
         headers.append(("x-sidecar-attempts", _printable(attempts)))
-    return SharedHeaders(tuple(headers), header_lines(headers))
+    return header_lines(headers)
 
 
 def _lost(losses: Sequence[Loss]) -> str:

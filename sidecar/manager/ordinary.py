@@ -11,39 +11,39 @@ from the beginning. So this file knows the one good way, and no rule about any o
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
 import msgspec
 
-from sidecar.dialects.forms import Whole
+from sidecar.dialects.dialect import Untranslatable
+from sidecar.dialects.forms import Form, PlainRelay, Whole, plain_relay
 from sidecar.manager.answer import Answer
 from sidecar.manager.headers import ReplyHeaders
 from sidecar.manager.recorder import Recorder
 from sidecar.manager.rooms import Rooms
 from sidecar.manager.stencil import Stencil
-from sidecar.model.errors import LLMError
+from sidecar.model.errors import LLMError, ValidationError
 from sidecar.model.failures import Failure
 from sidecar.model.hub import Loss
 from sidecar.model.records import Outcome, Selection, Usage
-from sidecar.model.request import NEEDLESS, Call
+from sidecar.model.request import NEEDLESS, UNLIMITED, Call
 from sidecar.model.settings import OnLoss
 from sidecar.model.topology import Dialect, Operation, Route
 from sidecar.routing.breaker import BreakerState
 from sidecar.routing.commands import UNTIMED, Try
-from sidecar.routing.health import AdminState
 from sidecar.routing.plan import suits
 from sidecar.upstream.account import Account, Way
 from sidecar.upstream.call import form_for
-from sidecar.upstream.prompt import Sent
+from sidecar.upstream.prompt import GATHERED_BYTES, Sent
 from sidecar.upstream.transport import UpstreamRequest
 
 __all__ = ["Ordinary", "ordinary"]
 
 _OPERATIONS = frozenset({Operation.CHAT, Operation.COMPLETIONS, Operation.MESSAGES, Operation.GENERATE})
-_READY, _CLOSED, _PRIMARY = AdminState.READY, BreakerState.CLOSED, Selection.PRIMARY
-_GATHERED_BYTES = 128 * 1024  # of an answer that nobody waits for; a longer one is read piece by piece
+_CLOSED, _PRIMARY = BreakerState.CLOSED, Selection.PRIMARY
 _TRAILS_MAX = 512  # a client can make up headers
 _NEVER = float("inf")
 
@@ -56,28 +56,42 @@ class Trail:
         command: The attempt that each of them begins with.
         account: Of the target's provider.
         way: How it is asked, which can be done without waiting.
+        relay: The form of all of them, if there is such a one.
     """
 
     # fmt: off
     __slots__ = (
-        "account", "alone", "command", "endpoint", "path", "prompt", "route", "state", "stencil", "way",
+        "_endpoint", "_path", "_relay", "account", "alone", "command", "patience_s", "prompt", "route", "state",
+        "stencil", "way",
     )
     # fmt: on
 
-    def __init__(self, route: Route, command: Try, account: Account, way: Way) -> None:
+    def __init__(self, route: Route, command: Try, account: Account, way: Way, relay: PlainRelay | None) -> None:
         assert way.endpoint is not None
         assert way.path is not None
         assert account.prompt is not None
+        self._endpoint = way.endpoint
+        self._path = way.path
+        self._relay = relay
         self.route = route
         self.command = command
         self.state = command.state
         self.account = account
-        self.way = way
-        self.endpoint = way.endpoint
-        self.path = way.path
         self.prompt = account.prompt
+        self.way = way
         self.alone = len(route.chain) == 1
+        # The least that an answer is waited for; who goes on then finds out how much longer.
+        limit = route.timeouts.answer
+        self.patience_s = min(route.timeouts.total_s, limit.min_s if limit.fixed_s is None else limit.fixed_s)
         self.stencil: Stencil | None = None  # of lines and headers, when the first of them were written
+
+    def asked(self, call: Call) -> tuple[Form, UpstreamRequest]:
+        """How a call is asked; raises as `form_of` does."""
+        relay = self._relay
+        if relay is not None:
+            return relay, UpstreamRequest("POST", self._path, self.way.headers, relay.asked(call.peek))
+        form = form_for(call, self._endpoint, self.way)
+        return form, UpstreamRequest("POST", self._path, self.way.headers, form.body)
 
 
 def ordinary(rooms: Rooms, call: Call, active: set[Any]) -> Ordinary | None:
@@ -93,39 +107,32 @@ def ordinary(rooms: Rooms, call: Call, active: set[Any]) -> Ordinary | None:
         return None
     now = monotonic()
     key = (peek.model, call.operation, call.route, call.headers)
-    trail: Trail | None = rooms.trails.get(key)
-    if trail is None:
-        trail = _trail(rooms, call, now)
-        if trail is None:
-            return None
-        if not trail.route.minted:
-            if len(rooms.trails) >= _TRAILS_MAX:
-                rooms.trails.clear()
-            rooms.trails[key] = trail
-    state, way, target = trail.state, trail.way, trail.command.target
-    if state.admin is not _READY or state.breaker.state is not _CLOSED or state.refusal(now) is not None:
+    trail: Trail | None = rooms.trails.get(key) or _begun(rooms, call, now, key)
+    if trail is None or not trail.state.is_ordinary:
         return None
+    target = trail.command.target
     if peek.needs is not NEEDLESS and not suits(target, call):
         return None
     if rooms.registry.account(target.provider) is not trail.account:  # its connections were closed
         rooms.trails.pop(key, None)
         return None
     try:
-        form = form_for(call, trail.endpoint, way)
-        if form.losses and trail.route.on_loss is OnLoss.REJECT:
-            return None
-        request = UpstreamRequest("POST", trail.path, way.headers, form.body)
-        launched = trail.prompt.launch(request)
-    except Exception:  # noqa: BLE001 - whatever it is: an `Answer` meets it too, and tells of it
+        form, request = trail.asked(call)
+        launched = None if form.losses and trail.route.on_loss is OnLoss.REJECT else trail.prompt.launch(request)
+    except (ValidationError, Untranslatable):
+        return None
+    except Exception as error:  # noqa: BLE001 - a bug, or an account's header that is none: an `Answer` tells the client
+        context = {"message": f"request {call.request_id} is no ordinary one by a bug", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(context)
         return None
     if launched is None:
         return None
     rooms.budget.deposit(now)
-    return Ordinary(rooms, call, active, trail, began=now, sent=Sent(form, request, launched, way.dialect))
+    return Ordinary(rooms, call, active, trail, began=now, sent=Sent(form, request, launched, trail.way.dialect))
 
 
-def _trail(rooms: Rooms, call: Call, now: float) -> Trail | None:
-    """The way of such requests; None if there is no such way."""
+def _begun(rooms: Rooms, call: Call, now: float, key: tuple[object, ...]) -> Trail | None:
+    """The trail of such requests, which is kept under this key; None if there is none."""
     if call.operation not in _OPERATIONS:
         return None
     try:
@@ -140,9 +147,13 @@ def _trail(rooms: Rooms, call: Call, now: float) -> Trail | None:
     way = account.way(call.operation, target.model, call.headers, stream=False)
     if way.endpoint is None or way.path is None or way.losses or account.prompt is None:
         return None
-    state = rooms.book.state(target, now)
-    command = Try(target, state, _PRIMARY, 1, UNTIMED, _CLOSED)
-    return Trail(route, command, account, way)
+    command = Try(target, rooms.book.state(target, now), _PRIMARY, 1, UNTIMED, _CLOSED)
+    trail = Trail(route, command, account, way, plain_relay(call, way.endpoint, way.wire, way.params))
+    if not route.minted:
+        if len(rooms.trails) >= _TRAILS_MAX:
+            rooms.trails.clear()
+        rooms.trails[key] = trail
+    return trail
 
 
 class _Heard(msgspec.Struct):
@@ -172,9 +183,9 @@ class Ordinary:
     # One name a line would fill a screen.
     # fmt: off
     __slots__ = (
-        "_active", "_answered", "_asked", "_attempt", "_call", "_epoch", "_listener", "_provider_bytes",
-        "_provider_headers", "_recorder", "_rooms", "_sent", "_stopped", "_trail", "_waited_s", "_whole", "began",
-        "body", "due", "headers",
+        "_active", "_asked", "_attempt", "_epoch", "_listener", "_recorder", "_rooms", "_sent", "_stopped", "_trail",
+        "answered", "began", "body", "call", "due", "headers", "provider_bytes", "provider_headers", "waited_s",
+        "whole",
     )
     # fmt: on
 
@@ -183,21 +194,21 @@ class Ordinary:
 
     def __init__(self, rooms: Rooms, call: Call, active: set[Any], trail: Trail, *, began: float, sent: Sent) -> None:
         self._rooms = rooms
-        self._call = call
+        self.call = call
         self._active = active
         self._trail = trail
         self._sent = sent
         self._epoch = trail.state.begin(began)
-        self._whole: Whole | None = None  # the answer, when it has come
+        self.whole: Whole | None = None  # the answer, when it has come
         self._recorder: Recorder | None = None
         self._stopped: Failure | None = None
         self._listener: Callable[[], None] | None = None
         self.began = began
-        self._asked = asked = monotonic()
-        # No later than the true deadline, which whoever goes on finds out.
-        timeouts, theirs = trail.route.timeouts, call.limits
-        own_s = trail.state.speed.answer_limit(timeouts.answer)
-        self.due = asked + min(own_s, timeouts.total_s, theirs.read_s or _NEVER, theirs.total_s or _NEVER)
+        self._asked = monotonic()
+        self.due = began + trail.patience_s
+        limits = call.limits
+        if limits is not UNLIMITED:
+            self.due = min(self.due, began + (limits.read_s or _NEVER), began + (limits.total_s or _NEVER))
         self.headers: ReplyHeaders | Sequence[tuple[str, str]] = ()
         self.body = b""
         active.add(self)
@@ -205,7 +216,7 @@ class Ordinary:
     @property
     def total_s(self) -> float:
         """See `Answer.total_s`."""
-        return min(self._trail.route.timeouts.total_s, self._call.limits.total_s or _NEVER)
+        return min(self._trail.route.timeouts.total_s, self.call.limits.total_s or _NEVER)
 
     def launch(self, listener: Callable[[], None]) -> bool | None:
         """See `Answer.launch`; it was sent already."""
@@ -216,16 +227,16 @@ class Ordinary:
 
     def opened(self) -> bool | None:
         """See `Answer.opened`; what is not ordinary is left untouched for whoever goes on."""
-        if self._whole is not None or self._stopped is not None:
+        if self.whole is not None or self._stopped is not None:
             return None
         sent, trail = self._sent, self._trail
         launched = sent.launched
         come = launched.whole_now()
         if come is None:
-            return None if launched.broken or launched.held_bytes > _GATHERED_BYTES else False
+            return None if launched.broken or launched.held_bytes > GATHERED_BYTES else False
         status, headers, body = come
-        self._waited_s = monotonic() - self._asked
-        self._provider_headers = provider_headers = dict(headers)
+        self.waited_s = monotonic() - self._asked
+        provider_headers = dict(headers)
         if status != 200 or provider_headers.get("content-type", "").startswith("text/event-stream"):
             return None
         whole = sent.form.whole(body, streamed=False)
@@ -233,25 +244,27 @@ class Ordinary:
             return None
         launched.take_whole()
         self._listener = None  # who listens holds this: the circle would wait for the collector
-        self._answered = now = monotonic()
-        self._whole, self._provider_bytes, self.body = whole, len(body), whole.body
+        self.answered = now = monotonic()
+        self.whole, self.body = whole, whole.body
+        self.provider_headers: Mapping[str, str] = provider_headers
+        self.provider_bytes = len(body)
         trail.state.release(self._epoch)
         trail.state.succeed(self._epoch, now, alone=trail.alone, answer_s=now - self.began)
         if trail.stencil is None or sent.form.losses:
             self._record(whole)
         else:
-            self.headers = trail.stencil.headers(self._call, provider_headers)
+            self.headers = trail.stencil.headers(self.call, provider_headers)
         return True
 
     def going_on(self) -> Answer:
         """The same as an `Answer`, which takes everything over."""
         recorder = self._recorder
         if recorder is None:
-            recorder = self._recorder_of_its_own() if self._whole is None else self._record(self._whole)
-        answer = Answer(self._rooms, self._call, self._active, recorder=recorder)
+            recorder = self._recorder_of_its_own() if self.whole is None else self._record(self.whole)
+        answer = Answer(self._rooms, self.call, self._active, recorder=recorder)
         self._active.discard(self)
         self._listener = None
-        if self._whole is None:
+        if self.whole is None:
             answer.resume(self._trail.command, self._epoch, self._sent, began=self.began, asked=self._asked)
         if self._stopped is not None:
             answer.stop(self._stopped)
@@ -267,23 +280,14 @@ class Ordinary:
         """See `Answer.close`."""
         if self not in self._active:
             return
-        whole, recorder, trail = self._whole, self._recorder, self._trail
+        whole, recorder, trail = self.whole, self._recorder, self._trail
         if whole is None:
             self.going_on().close(bytes_out=bytes_out, gone=gone)
             return
         self._active.discard(self)
         stencil = trail.stencil
         if recorder is None and stencil is not None and not gone and trail.state.breaker.state is _CLOSED:
-            stencil.write(
-                self._call,
-                whole,
-                self._provider_headers,
-                began=self.began,
-                answered=self._answered,
-                waited_s=self._waited_s,
-                provider_bytes=self._provider_bytes,
-                bytes_out=bytes_out,
-            )
+            stencil.write(self, bytes_out=bytes_out)
             return
         recorder = recorder or self._record(whole)
         recorder.close(bytes_out=bytes_out, gone=gone)
@@ -296,7 +300,7 @@ class Ordinary:
 
     def _recorder_of_its_own(self) -> Recorder:
         rooms = self._rooms
-        recorder = Recorder(self._call, rooms.snapshot.generation, rooms.log, rooms.metrics, self.began)
+        recorder = Recorder(self.call, rooms.snapshot.generation, rooms.log, rooms.metrics, self.began)
         self._recorder = recorder
         recorder.request.route = self._trail.route.name
         return recorder
@@ -306,10 +310,10 @@ class Ordinary:
         recorder, command, form = self._recorder_of_its_own(), self._trail.command, self._sent.form
         heard = _Heard(
             self.began,
-            self._waited_s,
-            self._answered - self.began,
-            self._provider_bytes,
-            self._provider_headers,
+            self.waited_s,
+            self.answered - self.began,
+            self.provider_bytes,
+            self.provider_headers,
             self._sent.dialect,
             form.translates,
             form.losses,
@@ -317,7 +321,7 @@ class Ordinary:
             whole.finish_reason,
             whole.usage,
         )
-        recorder.serves(heard, command, self._answered)
-        self._attempt = recorder.attempted(heard, command, Outcome.OK, None, now=self._answered)
+        recorder.serves(heard, command, self.answered)
+        self._attempt = recorder.attempted(heard, command, Outcome.OK, None, now=self.answered)
         self.headers = recorder.headers(heard, command)
         return recorder

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from time import monotonic
+from typing import Protocol
 
 from msgspec.structs import replace
 
 from sidecar.dialects.forms import Whole
-from sidecar.manager.headers import ReplyHeaders, SharedHeaders, own_headers
+from sidecar.manager.headers import ReplyHeaders, own_headers
 from sidecar.manager.recorder import upstream_request_id
 from sidecar.model.records import AttemptRecord, RequestRecord, Usage
 from sidecar.model.request import Call
@@ -27,13 +28,25 @@ __all__ = ["Stencil"]
 _NO_USAGE = Usage()
 
 
+class Served(Protocol):
+    """A request that was answered whole; times are of the monotonic clock."""
+
+    answered: float  # when the provider's answer was whole
+    began: float
+    call: Call
+    provider_bytes: int  # of the provider's body
+    provider_headers: Mapping[str, str]
+    waited_s: float  # of the time to its answer: for the provider
+    whole: Whole | None  # never None when it was answered
+
+
 class Stencil:
     """What the lines and the headers of such requests have in common.
 
     Args:
         attempt: Of one of them.
         request: Of the same one.
-        headers: Of its answer, as far as they are not its own.
+        headers: Of its answer, as HTTP/1.1 writes them down, as far as they are not its own.
         facts: What the config says of the model, its price above all.
         log: Takes the lines.
         metrics: Takes the counts.
@@ -45,7 +58,7 @@ class Stencil:
         self,
         attempt: AttemptRecord,
         request: RequestRecord,
-        headers: SharedHeaders,
+        headers: str,
         facts: ModelFacts,
         *,
         log: DebugLogger,
@@ -68,42 +81,28 @@ class Stencil:
         """Those of the answer to a call, made with those of the provider's."""
         return ReplyHeaders(self._headers, own_headers(call.request_id, upstream, call.dialect))
 
-    def write(
-        self,
-        call: Call,
-        whole: Whole,
-        upstream: Mapping[str, str],
-        *,
-        began: float,
-        answered: float,
-        waited_s: float,
-        provider_bytes: int,
-        bytes_out: int,
-    ) -> None:
+    def write(self, served: Served, *, bytes_out: int) -> None:
         """The two lines of one that is over, and its counts.
 
         Args:
-            call: What was asked.
-            whole: What the answer said of itself.
-            upstream: The provider's headers.
-            began: When it came, on the monotonic clock.
-            answered: When the provider's answer was whole.
-            waited_s: Of that time, how long the provider was waited for.
-            provider_bytes: Of the provider's body.
+            served: What it came to.
             bytes_out: Of the body that was sent to the client.
         """
+        call, whole = served.call, served.whole
+        assert whole is not None
         request_id, usage = call.request_id, whole.usage or _NO_USAGE
         attempt = replace(self._attempt, request_id=request_id)
         request = replace(self._request, request_id=request_id)
         attempt.client_request_id = request.client_request_id = call.client_request_id
         request.client_retry_count, request.peer_uid = call.client_retry_count, call.peer_uid
-        attempt.upstream_request_id = upstream_request_id(upstream)
+        attempt.upstream_request_id = upstream_request_id(served.provider_headers)
         attempt.model_served = request.model_served = whole.model
         attempt.finish_reason = request.finish_reason = whole.finish_reason
         attempt.bytes_in = request.bytes_in = call.bytes_in
-        attempt.bytes_out, request.bytes_out = provider_bytes, bytes_out
+        attempt.bytes_out, request.bytes_out = served.provider_bytes, bytes_out
         # Rounded as a `Recorder` does, of what is never below 0.
-        answer_us, ended_us, waited_us = (answered - began) * 1e6, (monotonic() - began) * 1e6, waited_s * 1e6
+        began, waited_us = served.began, served.waited_s * 1e6
+        answer_us, ended_us = (served.answered - began) * 1e6, (monotonic() - began) * 1e6
         answer_s, ended_s = int(answer_us + 0.5) / 1e6, int(ended_us + 0.5) / 1e6
         overhead_s = int(ended_us - waited_us + 0.5) / 1e6
         attempt.duration_s = attempt.first_token_s = request.first_token_s = answer_s

@@ -9,7 +9,7 @@ import msgspec
 
 from sidecar.model.topology import ClientDialect, Operation
 
-__all__ = ["NEEDLESS", "Call", "ClientLimits", "Needs", "Peek"]
+__all__ = ["NEEDLESS", "UNLIMITED", "Call", "ClientLimits", "Needs", "Peek"]
 
 # In the spelling of any dialect: what stands beside bytes that are no text, and cost tokens of their own.
 _MEDIA = (b";base64,", b'"base64"', b'"file_data"', b'"image_url"', b'"input_audio"', b'"inlineData"', b'"inline_data"')
@@ -39,6 +39,10 @@ class ClientLimits(msgspec.Struct, frozen=True):
 
     total_s: float | None = None
     read_s: float | None = None  # between bytes: shortens first_token, idle and answer
+
+
+UNLIMITED = ClientLimits()
+"""Those of a client that said nothing."""
 
 
 class Peek(msgspec.Struct, frozen=True):
@@ -85,7 +89,7 @@ class Call(msgspec.Struct, frozen=True):
     peek: Peek
     request_id: str
     headers: tuple[tuple[str, str], ...] = ()  # those of the client's that may go upstream
-    limits: ClientLimits = ClientLimits()
+    limits: ClientLimits = UNLIMITED
     route: str | None = None  # x-sidecar-route
     fallback: bool = True  # x-sidecar-fallback
     strict: bool = False  # the model is `provider/model` and nothing else, whatever route has that name

@@ -49,7 +49,7 @@ class Transition(msgspec.Struct, frozen=True):
 
 
 _CLOSED, _OPEN, _HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
-_MAINT = AdminState.MAINT
+_MAINT, _READY = AdminState.MAINT, AdminState.READY
 _HEALTHY, _UNHEALTHY = Health.HEALTHY, Health.UNHEALTHY
 
 _AUTO = AutoLimit()
@@ -125,6 +125,17 @@ class TargetState:
         if breaker.state is not _CLOSED and not breaker.admits(now):
             return f"open: {breaker.kind}" if breaker.state is _OPEN else "half_open: probe in flight"
         return None if self.in_flight < self.max_inflight else "busy"
+
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether nothing at all speaks against asking it, not even that it is a last resort or a question."""
+        return (
+            self.breaker.state is _CLOSED
+            and self.admin is _READY
+            and self.has_key
+            and self.checks.health is not _UNHEALTHY
+            and self.in_flight < self.max_inflight
+        )
 
     def ready_in(self, now: float) -> float | None:
         """Seconds until a refused target may be asked again; None when no time will help."""

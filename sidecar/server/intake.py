@@ -22,7 +22,7 @@ from multidict import CIMultiDictProxy
 from sidecar.dialects.body import peek
 from sidecar.model.errors import ValidationError
 from sidecar.model.failures import Failure, Kind
-from sidecar.model.request import Call, ClientLimits, Peek
+from sidecar.model.request import UNLIMITED, Call, ClientLimits, Peek
 from sidecar.server.surfaces import Surface
 
 __all__ = [
@@ -42,7 +42,6 @@ _SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s)?")
 _COUNTED = re.compile(r"[0-9]{1,5}")
 _FORWARDED = ("User-Agent", "Idempotency-Key", "OpenAI-Beta", "Anthropic-Version", "Anthropic-Beta")
 _SWITCHES = frozenset({"on", "off"})
-_NO_LIMITS = ClientLimits()
 _WHOLE_BYTES = 1024 * 1024
 _UNSEEN = Peek({}, "")
 
@@ -232,7 +231,7 @@ def _limits(headers: CIMultiDictProxy[str]) -> ClientLimits:
     if total is None:
         total = _span(headers, "X-Request-Timeout")
     read = _span(headers, "X-Stainless-Read-Timeout")
-    return _NO_LIMITS if total is None and read is None else ClientLimits(total, read)
+    return UNLIMITED if total is None and read is None else ClientLimits(total, read)
 
 
 def _span(headers: CIMultiDictProxy[str], name: str) -> float | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from time import monotonic
-from typing import cast
 
 from aiohttp import web
 
@@ -124,7 +123,7 @@ class Sending(_Waiting):
 
     def __init__(self, answer: Answer | Ordinary, wire: DirectWire) -> None:
         self._ordinary = answer if isinstance(answer, Ordinary) else None
-        self._answer = cast(Answer, answer)  # which it is as soon as it has to be
+        self._answer = answer  # type: ignore[assignment] # it is an `Answer` as soon as it has to be
         self._wire = wire
         self._begun = False
         self._failed = False

@@ -63,7 +63,7 @@ def wire_for(request: web.BaseRequest, setting: WireSetting) -> ResponseWire:
 
 def encode_head(status: int, headers: Headers, framing: str, *, close: bool) -> bytes:
     """The head of a response, its empty line included; `framing` is a line of its own."""
-    lines = headers.lines if isinstance(headers, ReplyHeaders) else header_lines(headers)
+    lines = headers.shared + headers.own if isinstance(headers, ReplyHeaders) else header_lines(headers)
     connection = "connection: close\r\n" if close else ""
     date = f"date: {rfc822_formatted_time()}\r\n"
     first = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"  # a provider may have one that HTTP does not know

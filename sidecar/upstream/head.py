@@ -56,9 +56,11 @@ class Heads:
 
     def encode(self, request: UpstreamRequest) -> bytes:
         """As `encode_head`."""
-        headers, method, path = request.headers, request.method, request.path
+        headers, method, path, body = request.headers, request.method, request.path, request.body
         kept = self._starts.get(id(headers))
-        if kept is not None and kept[0] is headers and kept[1] == path and kept[2] == method:
+        if kept is not None and kept[:3] == (headers, path, method):
+            if body and isinstance(body, bytes):
+                return b"%bContent-Length: %d\r\n\r\n" % (kept[3], len(body))
             return kept[3] + _framing(request)
         start = _start(request, self._host_line)
         if type(headers) is tuple and len(start) <= _START_BYTES_MAX:

@@ -62,7 +62,7 @@ class Pool:
 
     def launch(self, request: UpstreamRequest) -> Connection | None:
         """Send the request at once, on an idle connection; None when there is none. `land` comes next."""
-        connection = self._reused()
+        connection = self._reused() if self._idle else None
         if connection is not None:
             self._begin(connection, request)
         return connection
@@ -123,8 +123,6 @@ class Pool:
 
     def _reused(self) -> Connection | None:
         """The idle connection that was used last, unless even that one is too old."""
-        if not self._idle:
-            return None
         connection, _ = self._idle.popitem()
         if time.monotonic() - connection.idle_since > self._idle_s:
             connection.abort()

@@ -20,9 +20,9 @@ from sidecar.model.topology import Dialect
 from sidecar.upstream.call import Exchange
 from sidecar.upstream.transport import Launched, PromptReply, TransportError, UpstreamRequest
 
-__all__ = ["PromptExchange", "Sent"]
+__all__ = ["GATHERED_BYTES", "PromptExchange", "Sent"]
 
-_GATHERED_BYTES = 128 * 1024  # of an answer that nobody waits for; a longer one is read piece by piece
+GATHERED_BYTES = 128 * 1024  # of an answer that nobody waits for; a longer one is read piece by piece
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -89,7 +89,7 @@ class PromptExchange(Exchange):
             return self._committed_now(reply)
         rest = reply.take_rest()
         if rest is None:
-            return self._unlisten() if launched.broken or launched.held_bytes > _GATHERED_BYTES else False
+            return self._unlisten() if launched.broken or launched.held_bytes > GATHERED_BYTES else False
         self.waited_s += monotonic() - self._asked
         self.bytes_out += len(rest)
         self.failure = self._judged(rest)
