@@ -63,7 +63,11 @@ class _Waiting:
     async def _whole_answer(self) -> web.StreamResponse:
         answer = self._answer
         self.sent_bytes = len(answer.body)
-        return await self._wire.whole(answer.status, answer.headers, answer.body)
+        began = monotonic()
+        try:
+            return await self._wire.whole(answer.status, answer.headers, answer.body)
+        finally:
+            answer.client_waited(monotonic() - began)
 
     async def _relay(self) -> web.StreamResponse:
         while data := await self._more():
@@ -72,12 +76,14 @@ class _Waiting:
 
     async def _write(self, data: bytes) -> None:
         began = monotonic()
-        if not self._begun:
-            self._begun = True
-            await self._wire.begin(self._answer.status, self._answer.headers, data)
-        elif data:
-            await self._wire.write(data)
-        self._answer.client_waited(monotonic() - began)
+        try:
+            if not self._begun:
+                self._begun = True
+                await self._wire.begin(self._answer.status, self._answer.headers, data)
+            elif data:
+                await self._wire.write(data)
+        finally:
+            self._answer.client_waited(monotonic() - began)
         self.sent_bytes += len(data)
 
     async def _open_aloud(self, every_s: float) -> None:
@@ -145,16 +151,21 @@ class Sending(_Waiting):
         self._answer.fail_internally(error)
 
     def _must_be_answer(self) -> None:
-        """It is not ordinary after all; an ordinary one of which all was written is over, though."""
-        if self._ordinary is not None and not self._whole:
+        """It is not ordinary after all."""
+        if self._ordinary is not None:
             self._answer = self._ordinary.going_on()
             self._ordinary = None
 
     async def finish(self, news: Callable[[], None]) -> bool:
         """From wherever it is to the end, by waiting; False if a stream has begun of which there will be news again."""
-        await self._wire.room()
         if self._whole:
+            began = monotonic()
+            try:
+                await self._wire.room()
+            finally:
+                self._answer.client_waited(monotonic() - began)
             return True
+        await self._wire.room()
         if self._begun:
             if self._failed:
                 await self._write(self._answer.fault)

@@ -106,7 +106,7 @@ class Exchange:
         self._launched: Launched | None = None  # sent without waiting
         self._listener: Callable[[], None] | None = None
         self._prompt_reply: PromptReply | None = None  # the reply, while nobody waits for it
-        self._asked = 0.0  # since when the provider is waited for
+        self._asked = 0.0  # since when the provider is waited for; until then it was counted
         self._reply: Reply | None = None
         self._on_loss = on_loss
         self._rescue = rescue
@@ -152,6 +152,7 @@ class Exchange:
 
     async def start(self) -> Failure | None:
         """Send, and wait for the whole answer or the first content; the failure if there is none."""
+        self._unheard()
         try:
             self.failure = await self._begin()
         except TransportError as error:
@@ -166,6 +167,8 @@ class Exchange:
         """The next bytes for the client; b"" at the end, when `failure` says what it came to."""
         if self._ended:
             return b""
+        if self._listener is not None:
+            self._unheard()
         try:
             return await self._next()
         except TransportError as error:
@@ -198,6 +201,8 @@ class Exchange:
     def close(self) -> None:
         """Idempotent. A connection whose answer was not read to its end is aborted at once."""
         self._ended = True
+        if self._listener is not None:
+            self._unheard()
         if self._own_watchdog is not None:
             self._own_watchdog.close()
         if self._reading is not None and not self._reading.cancel() and not self._reading.cancelled():
@@ -206,6 +211,12 @@ class Exchange:
             self._reply.close()
         elif self._launched is not None:
             self._launched.abort()
+
+    def _unheard(self) -> None:
+        """Nobody is told any more of what comes; what went by until now was the provider's time."""
+        if self._listener is not None:
+            self._listener = None
+            self.waited_s += monotonic() - self._asked
 
     async def _begin(self) -> Failure | None:
         request = self._request or self._asked_for()

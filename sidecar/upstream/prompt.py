@@ -69,7 +69,7 @@ class PromptExchange(Exchange):
         self._form, self._request, self._launched = form, sent.request, sent.launched
         self.translates, self.losses = form.translates, form.losses
         sent.launched.listen(None)
-        self.began, self._asked = began, asked
+        self.began, self._asked, self.waited_s = began, asked, monotonic() - asked
         self._await_head(asked)
 
     def started(self) -> bool | None:
@@ -90,7 +90,7 @@ class PromptExchange(Exchange):
         rest = reply.take_rest()
         if rest is None:
             return self._unlisten() if launched.broken or launched.held_bytes > GATHERED_BYTES else False
-        self.waited_s += monotonic() - self._asked
+        self._unheard()
         self.bytes_out += len(rest)
         self.failure = self._judged(rest)
         return True
@@ -187,7 +187,7 @@ class PromptExchange(Exchange):
         """Somebody will wait now; gives what `started` then gives."""
         if self._launched is not None:
             self._launched.listen(None)
-        self._listener = None
+        self._unheard()
         return None
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.model.settings import ListenSettings
 from sidecar.server.connection import Connection
-from tests.fake_behaviours import Answer, silence
+from tests.fake_behaviours import Answer, silence, stall_after
 from tests.fake_provider import FakeProvider, ok
 from tests.server.house import House, config, open_house
 from tests.server.raw import RawClient, chat_body, head, post
@@ -78,6 +78,47 @@ async def test_a_slow_reader_gets_the_whole_of_a_stream_that_was_under_way(house
         reply = await client.reply()
         assert reply.complete
         assert sum(event.count("w" * 10_000) for event in reply.events) == len(words)
+
+
+_LONG_S = 0.6
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+@pytest.mark.parametrize("words", [0, 3])
+async def test_time_that_the_provider_takes_is_not_counted_as_ours(
+    fake: FakeProvider, wire: str, words: int, leaves: bool
+) -> None:
+    fake.script(ok(), stall_after(words))
+    patience = f"{{default: {{chain: [fake/m], timeouts: {{first_token: {_LONG_S}s, idle: {_LONG_S}s}}}}}}"
+    async with open_house(config(fake.base_url, wire=wire, routes=patience)) as house:
+        async with await RawClient.to(house.socket) as client:
+            await client.ask(post(chat_body()))
+            await client.send(post(chat_body(stream=True)))
+            if leaves:
+                await asyncio.sleep(_LONG_S * 0.9)
+            else:
+                await client.reply()
+        [_, attempt], [_, request] = await house.wait_lines("attempt", 2), await house.wait_lines("request", 2)
+    for line in attempt, request:
+        assert line["duration_s"] > _LONG_S * 0.8
+        assert line["overhead_s"] < _LONG_S * 0.5
+
+
+@pytest.mark.parametrize(("size_bytes", "asked"), [(8_000_000, 1), (100_000, 6)])
+async def test_time_that_the_client_takes_for_a_whole_answer_is_not_counted_as_ours(
+    house: House, fake: FakeProvider, size_bytes: int, asked: int
+) -> None:
+    """The small ones fill the socket together."""
+    fake.script(ok(), *[ok("w" * size_bytes)] * asked)
+    async with await RawClient.to(house.socket, limit=4096) as client:
+        await client.ask(post(chat_body()))
+        await client.send(post(chat_body()) * asked)
+        await asyncio.sleep(_LONG_S)
+        for _ in range(asked):
+            assert len((await client.reply()).body) > size_bytes
+    requests = (await house.wait_lines("request", 1 + asked))[1:]
+    assert max(line["duration_s"] for line in requests) > _LONG_S * 0.8
+    assert max(line["overhead_s"] for line in requests) < _LONG_S * 0.5
 
 
 async def test_what_is_sent_ahead_is_answered_in_its_turn(house: House, fake: FakeProvider) -> None:
