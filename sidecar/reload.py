@@ -7,7 +7,7 @@ rejected is remembered, so that one bad save is one log line however often it is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
@@ -80,9 +80,20 @@ class Reloader:
 
     async def run(self) -> None:
         """Follow the files until cancelled."""
-        async with Watcher(self._manager.configuration.fingerprints) as watcher:
+        async with Watcher(self._manager.configuration.fingerprints, lose=self._lose) as watcher:
             async for _ in watcher:
                 await self.reload()
+
+    def _lose(self, unreadable: Mapping[str, str]) -> None:
+        manager = self._manager
+        before = manager.lost
+        manager.lost = {path: f"{why}; what was read before stays in force" for path, why in unreadable.items()}
+        for path in manager.lost.keys() - before.keys():
+            manager.log.event("warning", "config.warned", warning=manager.lost[path])
+        known = manager.configuration.fingerprints()
+        for path in before.keys() - manager.lost.keys():
+            if known.get(path) is not None:  # else a reload has told of it meanwhile, or needs it no more
+                manager.log.event("info", "config.found", path=path)
 
     async def reload(self) -> Reloaded:
         """Look at the config now, and let it take over if it is new and right."""

@@ -88,3 +88,24 @@ async def test_an_invalid_edit_changes_nothing_and_says_where(tmp_path: Path) ->
             _, status = await daemon.admin("GET", "/status")
             assert status["last_reload_successful"] is True
         assert {status for status, _ in answers} == {200}
+
+
+async def test_a_config_and_a_key_that_go_are_told_of_once_and_when_they_are_back(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("k-1")
+    key.chmod(0o600)
+    async with FakeProvider() as a, FakeProvider() as b:
+        text = _config((a, b), "a", "b", 0).replace("api_key: k", f'api_key: "${{file:{key}}}"')
+        async with RunningDaemon(tmp_path, text) as daemon:
+            for told, path in enumerate((daemon.config_path, key), 1):
+                content = path.read_bytes()
+                path.unlink()
+                line = (await daemon.wait_log("config.warned", count=told))[-1]
+                assert line["warning"].startswith(f"{path}: cannot be read: No such file or directory")
+                _, status = await daemon.admin("GET", "/status")
+                assert status["warnings"] == [line["warning"]]
+                path.write_bytes(content)
+                await daemon.wait_log("config.found", path=str(path))
+                _, status = await daemon.admin("GET", "/status")
+                assert not status["warnings"]
+            assert len(daemon.log_lines("config.warned")) == 2

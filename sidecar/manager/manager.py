@@ -103,6 +103,7 @@ class LLMManager:
         self._budget = RetryBudget(self._budget_settings)
         self.draining = False  # no new requests, please; set by the daemon
         self.out_of_service: str | None = None  # why nothing can be answered before the next config; the same
+        self.lost: Mapping[str, str] = {}  # a warning for each file of the config that is gone; set by the daemon
         self._closed = False
         self._resets: dict[str, asyncio.Task[bool]] = {}
         self._prober = Prober(lambda: self.snapshot, self.book, self.registry, self.log, self.metrics)
@@ -118,6 +119,11 @@ class LLMManager:
     def snapshot(self) -> Snapshot:
         """The one in force, overrides included."""
         return self.rooms.snapshot
+
+    @property
+    def warnings(self) -> list[str]:
+        """What looks wrong in the config, or with its files."""
+        return [*self.snapshot.warnings, *self.lost.values()]
 
     def adopt(self, base: Snapshot) -> None:
         """Let a newly loaded config take over; the overrides that it does not touch stay.
@@ -456,7 +462,7 @@ class LLMManager:
     def readiness(self) -> dict[str, Any]:
         """Whether to send requests here: says nothing of providers, only of the daemon."""
         ready = not (self.draining or self._closed or self.out_of_service)
-        return {"ready": ready, "generation": self.snapshot.generation, "warnings": list(self.snapshot.warnings)}
+        return {"ready": ready, "generation": self.snapshot.generation, "warnings": self.warnings}
 
     def models(self) -> list[dict[str, Any]]:
         """Routes and targets, as OpenAI lists models."""

@@ -81,7 +81,7 @@ def status(manager: LLMManager) -> dict[str, Any]:
         "generation": snapshot.generation,
         "applied_at": manager.applied_at.isoformat(),
         "source": snapshot.source,
-        "warnings": list(snapshot.warnings),
+        "warnings": manager.warnings,
         "overrides": [
             {"kind": override.kind.name.lower(), "name": override.name, "text": override.text}
             for override in manager.overrides.values()

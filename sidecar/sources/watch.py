@@ -5,7 +5,7 @@ rename, a mounted ConfigMap swaps a link two levels up, and a file system may ha
 So every hint, and every tick without one, reads all files and hashes them. A change is a fingerprint
 that differs from the known one and is the same in two reads `settle_s` apart: what is half written
 differs again. What cannot be read counts as unchanged, file by file, so that a key that is gone does
-not hide an edit of the config.
+not hide an edit of the config; that it is gone is told, though, once that has settled as well.
 
 Watched are directories, not files: a watch on a file stays with the inode that was just replaced.
 For a path these are its parent and the parent of what it really is, and the directory itself if it is
@@ -21,7 +21,6 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from types import MappingProxyType
 from typing import NamedTuple, Self
 
 from sidecar.sources.files import UnreadableError, contents, fingerprint
@@ -40,6 +39,10 @@ class _Sight(NamedTuple):
     unreadable: Mapping[str, str]  # why, for what could not
     directories: Mapping[tuple[int, int], str]  # to watch, by device and inode
 
+    def says_as(self, other: _Sight) -> bool:
+        """Whether that one saw the same contents."""
+        return (self.fingerprints, self.unreadable) == (other.fingerprints, other.unreadable)
+
 
 class Watcher:
     """An asynchronous iterator over changes, running between `async with` and its end.
@@ -52,27 +55,30 @@ class Watcher:
             a file that was edited between its reading and the first look is still seen.
         tick_s: How often to look without a hint.
         settle_s: How long a content must stay the same, and the least time between two looks.
+        lose: Told why, for each path that could be read when it was last used and cannot be now, whenever
+            these are others than before.
     """
 
     def __init__(
-        self, known: Callable[[], Mapping[str, str | None]], *, tick_s: float = 2.0, settle_s: float = 0.1
+        self,
+        known: Callable[[], Mapping[str, str | None]],
+        *,
+        tick_s: float = 2.0,
+        settle_s: float = 0.1,
+        lose: Callable[[Mapping[str, str]], None] = lambda _: None,
     ) -> None:
         self._watched = known
+        self._lose = lose
         self._tick_s = tick_s
         self._settle_s = settle_s
         self._told: Mapping[str, str | None] = {}
         self._known: Mapping[str, str | None] = {}
-        self._unreadable: Mapping[str, str] = {}
+        self._lost: Mapping[str, str] = {}
         self._armed: Mapping[tuple[int, int], str] = {}
         self._hinted = asyncio.Event()
         self._hints: Hints | None = None
         self._ending: list[Hints] = []
         self._last_look_s = float("-inf")
-
-    @property
-    def unreadable(self) -> Mapping[str, str]:
-        """Why, for each watched path that could not be read at the last look."""
-        return MappingProxyType(self._unreadable)
 
     @property
     def blind(self) -> str | None:
@@ -94,19 +100,25 @@ class Watcher:
 
     async def __anext__(self) -> tuple[str, ...]:
         """The paths whose content has changed, once it has settled."""
-        previous: Mapping[str, str] = {}
+        previous: _Sight | None = None
         while True:
             sight = await self._look()
             changed = tuple(path for path, found in sight.fingerprints.items() if found != self._known[path])
-            if changed and sight.fingerprints == previous:
+            lost = {path: why for path, why in sight.unreadable.items() if self._known[path] is not None}
+            if not changed and lost == self._lost:
+                previous = None
+                await self._hint_or_tick()
+                continue
+            if previous is None or not sight.says_as(previous):
+                previous = sight
+                await asyncio.sleep(self._settle_s)
+                continue
+            if lost != self._lost:
+                self._lost = lost
+                self._lose(lost)
+            if changed:
                 self._known = {**self._known, **sight.fingerprints}
                 return changed
-            if changed:
-                previous = sight.fingerprints
-                await asyncio.sleep(self._settle_s)
-            else:
-                previous = {}
-                await self._hint_or_tick()
 
     async def _look(self) -> _Sight:
         watched = self._watched()
@@ -120,7 +132,6 @@ class Watcher:
         self._hinted.clear()
         self._last_look_s = asyncio.get_running_loop().time()
         sight = await asyncio.to_thread(_look_at, tuple(watched))
-        self._unreadable = sight.unreadable
         if self._hints is None or not self._hints.alive or sight.directories != self._armed:
             self._arm(sight.directories)
         return sight

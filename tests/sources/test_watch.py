@@ -33,9 +33,9 @@ def now(*paths: Path) -> dict[str, str | None]:
     return found
 
 
-def watching(*paths: Path, tick_s: float = NEVER_S) -> Watcher:
+def watching(*paths: Path, tick_s: float = NEVER_S, lose: Callable[[Mapping[str, str]], None] = print) -> Watcher:
     known = now(*paths)
-    return Watcher(lambda: known, tick_s=tick_s)
+    return Watcher(lambda: known, tick_s=tick_s, lose=lose)
 
 
 async def change(watcher: Watcher, within_s: float = SEEN_S) -> tuple[str, ...]:
@@ -207,23 +207,38 @@ async def test_key_files_are_watched_and_named(tmp_path: Path) -> None:
         assert await change(watcher) == (str(path), str(key))
 
 
-async def test_an_unreadable_file_is_remembered_and_hides_no_other_change(tmp_path: Path) -> None:
-    path, key = tmp_path / "sidecar.yaml", tmp_path / "key"
+async def test_a_file_that_goes_is_told_of_and_hides_no_other_change(tmp_path: Path) -> None:
+    path, key, other = tmp_path / "sidecar.yaml", tmp_path / "key", tmp_path / "never there"
     path.write_text("a")
     key.write_text("sk-1")
-    async with watching(path, key) as watcher:
+    told: list[Mapping[str, str]] = []
+    async with watching(path, key, other, lose=told.append) as watcher:
         await armed(watcher)
         key.unlink()
-        await assert_silent(watcher, 0.3)
-        assert set(watcher.unreadable) == {str(key)}
-        assert "No such file" in watcher.unreadable[str(key)]
+        await assert_silent(watcher, 0.5)
+        assert [set(lost) for lost in told] == [{str(key)}]
+        assert "No such file" in told[0][str(key)]
         path.write_text("b")
         assert await change(watcher) == (str(path),)
+        assert len(told) == 1
         key.write_text("sk-1")
-        await assert_silent(watcher, 0.3)
-        assert not watcher.unreadable
+        await assert_silent(watcher, 0.5)
+        assert told[1:] == [{}]
         key.write_text("sk-2")
         assert await change(watcher) == (str(key),)
+
+
+async def test_a_file_that_is_gone_for_a_moment_is_not_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "sidecar.yaml"
+    path.write_text("a")
+    known, told = now(path), list[Mapping[str, str]]()
+    async with Watcher(lambda: known, tick_s=NEVER_S, settle_s=1.0, lose=told.append) as watcher:
+        await armed(watcher)
+        path.unlink()
+        await assert_silent(watcher, 0.3)
+        path.write_text("a")
+        await assert_silent(watcher, 2.5)
+    assert not told
 
 
 async def test_a_file_that_was_missing_at_the_load_is_seen_to_appear(tmp_path: Path) -> None:
