@@ -154,8 +154,8 @@ class Passage:
             return "cancelled", Kind.CLIENT_GONE.value, "the client left"
         failure, status = self.failure, self._passing.status
         if failure is None and status is not None and status >= 400:
-            dialect = self._provider.dialects[0]
-            failure = provider_codec(dialect).decode_failure(status, dict(self._passing.headers), b"", time.time())
+            passing, codec_of_it = self._passing, provider_codec(self._provider.dialects[0])
+            failure = codec_of_it.decode_failure(status, dict(passing.headers), passing.refusal, time.time())
         if failure is None:
             return "ok", None, None
         return "truncated" if failure.kind is Kind.TRUNCATED else "failed", failure.kind.value, failure.message

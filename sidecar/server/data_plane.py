@@ -19,11 +19,19 @@ from sidecar.manager import LLMManager
 from sidecar.manager.passage import Asked
 from sidecar.model.errors import LLMError
 from sidecar.model.failures import Failure
-from sidecar.model.settings import LimitSettings
 from sidecar.server.array_wire import ArrayWire
 from sidecar.server.connection import Connection
 from sidecar.server.guard import Guard, Refusal
-from sidecar.server.intake import BodyTooLarge, MalformedBody, call_of, passed_body, read_body, request_id_of
+from sidecar.server.intake import (
+    BROKEN_CHUNKS,
+    BodyTooLarge,
+    MalformedBody,
+    call_of,
+    passed_body,
+    read_body,
+    request_id_of,
+    stalled,
+)
 from sidecar.server.listings import LISTINGS, listed
 from sidecar.server.refusal import Refusals, refused
 from sidecar.server.sending import send
@@ -35,7 +43,6 @@ __all__ = ["DataPlane"]
 
 _PASSED = "/providers/"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # TRACE would show our key
-_BROKEN_CHUNKS = refused(400, "the body's chunks are not valid HTTP")
 
 
 class DataPlane:
@@ -84,9 +91,9 @@ class DataPlane:
             message = f"the body is larger than {limits.max_body_bytes} bytes (limits.max_body)"
             return await self._refuse(request, wire, 413, message)
         except TimeoutError:
-            return await self._refuse(request, wire, 408, _stalled(limits))
+            return await self._fail(request, wire, stalled(limits.body_idle_s), close=True)
         except MalformedBody:
-            return await self._fail(request, wire, _BROKEN_CHUNKS, close=True)
+            return await self._fail(request, wire, BROKEN_CHUNKS, close=True)
         except LLMError as error:
             return await self._fail(request, wire, error.failure)
         connection = cast(Connection, request.protocol)
@@ -119,9 +126,9 @@ class DataPlane:
             )
             passage = self._manager.pass_on(unquote(name), asked)
         except TimeoutError:
-            return await self._refuse(request, wire, 408, _stalled(limits))
+            return await self._fail(request, wire, stalled(limits.body_idle_s), close=True)
         except MalformedBody:
-            return await self._fail(request, wire, _BROKEN_CHUNKS, close=True)
+            return await self._fail(request, wire, BROKEN_CHUNKS, close=True)
         except LLMError as error:
             return await self._fail(request, wire, error.failure, close=not request.content.is_eof())
         return await send(passage, wire)
@@ -204,10 +211,6 @@ async def _json(request: web.BaseRequest, wire: ResponseWire, status: int, value
     request_id, _ = request_id_of(request.headers)
     headers = [("content-type", "application/json"), ("x-request-id", request_id), ("cache-control", "no-store")]
     return await wire.whole(status, headers, msgspec.json.encode(value))
-
-
-def _stalled(limits: LimitSettings) -> str:
-    return f"the body stalled for {limits.body_idle_s:g} s (limits.body_idle)"
 
 
 def _peer_uid(request: web.BaseRequest) -> int | None:

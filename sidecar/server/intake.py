@@ -23,9 +23,11 @@ from sidecar.dialects.body import peek
 from sidecar.model.errors import ValidationError
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.request import UNLIMITED, Call, ClientLimits, Peek
+from sidecar.server.refusal import refused
 from sidecar.server.surfaces import Surface
 
 __all__ = [
+    "BROKEN_CHUNKS",
     "BodyTooLarge",
     "MalformedBody",
     "call_again",
@@ -35,6 +37,7 @@ __all__ = [
     "passed_body",
     "read_body",
     "request_id_of",
+    "stalled",
 ]
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -50,12 +53,20 @@ _PREFIX = "req_" + os.urandom(6).hex()
 _COUNT = itertools.count(1)
 
 
+BROKEN_CHUNKS = refused(400, "the body's chunks are not valid HTTP")
+
+
 class BodyTooLarge(Exception):  # noqa: N818 - becomes a 413
     """The body is larger than the config allows."""
 
 
 class MalformedBody(Exception):  # noqa: N818 - becomes a 400
     """The body's framing is broken."""
+
+
+def stalled(idle_s: float) -> Failure:
+    """What a client is told whose body did not go on for so long."""
+    return refused(408, f"the body stalled for {idle_s:g} s (limits.body_idle)")
 
 
 async def read_body(request: web.BaseRequest, max_bytes: int, idle_s: float) -> bytes:
@@ -115,9 +126,10 @@ async def _pieces(request: web.BaseRequest, idle_s: float) -> AsyncIterator[byte
         try:
             async with asyncio.timeout(idle_s):
                 piece = await request.content.readany()
-        except (TimeoutError, RequestPayloadError, PayloadEncodingError):
-            failure = Failure(Kind.INVALID_REQUEST, "the body stalled, or is not valid HTTP")
-            raise ValidationError(failure=failure) from None
+        except TimeoutError:
+            raise ValidationError(failure=stalled(idle_s)) from None
+        except (RequestPayloadError, PayloadEncodingError):
+            raise ValidationError(failure=BROKEN_CHUNKS) from None
         if not piece:
             return
         yield piece

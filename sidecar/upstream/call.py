@@ -33,10 +33,10 @@ from sidecar.upstream.account import Account, Way
 from sidecar.upstream.transport import Breach, Launched, PromptReply, Reply, TransportError, UpstreamRequest
 from sidecar.upstream.watchdog import Expired, Watchdog
 
-__all__ = ["BREACHES", "MAX_ANSWER_BYTES", "Exchange", "form_for"]
+__all__ = ["BREACHES", "MAX_ANSWER_BYTES", "MAX_ERROR_BYTES", "Exchange", "form_for"]
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-_MAX_ERROR_BYTES = 64 * 1024
+MAX_ERROR_BYTES = 64 * 1024
 _GRACE_S = 0.5  # for the usage chunk and `[DONE]` after a finish reason, and for the last chunk after `[DONE]`
 
 BREACHES: Mapping[Breach, Kind] = MappingProxyType(
@@ -309,7 +309,7 @@ class Exchange:
         return form
 
     async def _error(self) -> Failure:
-        body = await self._take(_MAX_ERROR_BYTES)
+        body = await self._take(MAX_ERROR_BYTES)
         assert self.status is not None
         return self._refused(self.status, body)
 

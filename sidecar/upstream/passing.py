@@ -16,7 +16,7 @@ from sidecar.model.errors import LLMError
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.settings import Timeouts
 from sidecar.upstream.account import Account
-from sidecar.upstream.call import BREACHES
+from sidecar.upstream.call import BREACHES, MAX_ERROR_BYTES
 from sidecar.upstream.transport import Reply, TransportError, UpstreamRequest
 from sidecar.upstream.watchdog import Expired, Watchdog
 
@@ -53,7 +53,6 @@ _RETURNED = frozenset(
         "retry-after",
     }
 )
-_MAX_ERROR_BYTES = 64 * 1024
 _RETURNED_BEGINNINGS = ("openai-", "anthropic-", "x-goog-upload-", "x-ratelimit-", "retry-after-")
 
 
@@ -96,6 +95,7 @@ class Passing:
         self.headers: Sequence[tuple[str, str]] = ()
         self.connect_s: float | None = None
         self.bytes_in = 0  # from the provider
+        self.refusal = b""  # the body of an error, or its beginning, without our key
 
     async def start(
         self, method: str, rest: str, headers: Iterable[tuple[str, str]], body: bytes | AsyncIterator[bytes]
@@ -140,12 +140,16 @@ class Passing:
         except Expired as expired:
             return self._expired(expired)
         self.bytes_in += len(data)
-        return self._account.hide(data) if refused else data
+        if not refused:
+            return data
+        hidden = self._account.hide(data)
+        self.refusal = self.refusal or hidden
+        return hidden
 
     async def _refusal(self, reply: Reply) -> bytes:
         """An error's body in one piece: some providers quote the key that they refuse, and reads may tear it."""
         pieces = bytearray()
-        while len(pieces) < _MAX_ERROR_BYTES and (data := await reply.read()):
+        while len(pieces) < MAX_ERROR_BYTES and (data := await reply.read()):
             pieces += data
         return bytes(pieces)
 

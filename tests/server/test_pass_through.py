@@ -227,8 +227,16 @@ async def test_what_would_show_our_key_is_not_passed_on(house: House, fake: Fake
     assert not fake.requests
 
 
-@pytest.mark.parametrize("rest", [b"zz\r\n", b""], ids=["broken", "stalled"])
-async def test_an_upload_that_breaks_is_the_clients_error(fake: FakeProvider, wire: str, rest: bytes) -> None:
+@pytest.mark.parametrize(
+    ("rest", "status", "message"),
+    [
+        (b"zz\r\n", 400, "the body's chunks are not valid HTTP"),
+        (b"", 408, "the body stalled for 0.2 s (limits.body_idle)"),
+    ],
+)
+async def test_an_upload_that_breaks_is_the_clients_error(
+    fake: FakeProvider, wire: str, rest: bytes, status: int, message: str
+) -> None:
     async with open_house(config(fake.base_url, wire=wire, limits="{body_idle: 200ms}")) as house:
         chunked = ("Transfer-Encoding", "chunked")
         sent = head("POST", "/providers/fake/files", ("Content-Type", "application/json"), chunked)
@@ -237,9 +245,19 @@ async def test_an_upload_that_breaks_is_the_clients_error(fake: FakeProvider, wi
             await asyncio.sleep(0.05)
             await client.send(rest)
             reply = await client.reply()
-        assert (reply.status, reply.error["code"]) == (400, "invalid_request")
+        assert (reply.status, reply.error["code"], reply.error["message"]) == (status, "invalid_request", message)
         [line] = await house.wait_lines("request")
-        assert (line["status"], line["kind"]) == (400, "invalid_request")
+        assert (line["status"], line["kind"], line["error"]) == (status, "invalid_request", message)
+
+
+async def test_an_error_is_logged_with_what_it_says(fake: FakeProvider, wire: str) -> None:
+    error = {"message": "You exceeded your current quota", "type": "insufficient_quota", "code": "insufficient_quota"}
+    said = json.dumps({"error": error}).encode()
+    fake.script(raw(b"HTTP/1.1 429 No\r\ncontent-length: %d\r\n\r\n%b" % (len(said), said)))
+    async with open_house(config(fake.base_url, wire=wire)) as house:
+        assert (await house.once("unix", post(b"{}", path="/providers/fake/chat/completions"))).status == 429
+        for line in *await house.wait_lines("attempt"), *await house.wait_lines("request"):
+            assert (line["kind"], line["error"]) == ("quota_exhausted", "You exceeded your current quota")
 
 
 async def test_a_key_that_the_provider_quotes_does_not_come_through(fake: FakeProvider, wire: str) -> None:
@@ -252,6 +270,9 @@ async def test_a_key_that_the_provider_quotes_does_not_come_through(fake: FakePr
         assert (reply.status, reply.complete) == (401, True)
         assert b"wrong key: " in reply.body
         assert key.encode() not in reply.body
+        [line] = await house.wait_lines("attempt")
+        assert line["error"].startswith("wrong key: ")
+        assert key not in line["error"]
 
 
 async def test_a_small_body_that_stalls_is_told_how_long_it_may(upstream: tuple[Upstream, str], wire: str) -> None:
