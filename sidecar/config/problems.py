@@ -1,7 +1,6 @@
 """What is wrong with a config, where, and what was probably meant: knows places and words, no rules.
 
-Every check reports here and goes on, so that one run tells everything there is to mend. Suggestions
-go by edit distance, counting a swap of neighbours as one slip, because that is how names are mistyped.
+Every check reports here and goes on, so that one run tells everything there is to mend.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from sidecar.model.errors import ConfigurationError
+from sidecar.model.slips import slips
 
 __all__ = ["ConfigErrors", "ConfigProblem", "Place", "Problems", "child", "hint", "item", "nearest"]
 
@@ -114,7 +114,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known name that was probably meant: at most two slips away, in short words one, in the shortest none."""
     limit = 2 if len(word) > 4 else 1 if len(word) > 2 else 0
     lower = word.lower()
-    best = min(((_distance(lower, name.lower(), limit), name) for name in known), default=None)
+    best = min(((slips(lower, name.lower(), limit), name) for name in known), default=None)
     return best[1] if best is not None and best[0] <= limit else None
 
 
@@ -128,19 +128,3 @@ def hint(word: str, known: Iterable[str]) -> str:
         return f'; did you mean "{meant}"?'
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"; known: {', '.join(names[:_SHOWN])}{more}"
-
-
-def _distance(left: str, right: str, limit: int) -> int:
-    """Slips between two words: insertions, deletions, replacements, swaps of neighbours."""
-    if abs(len(left) - len(right)) > limit:
-        return limit + 1
-    before: list[int] = []
-    row = list(range(len(right) + 1))
-    for i, a in enumerate(left, 1):
-        last, before, row = before, row, [i]
-        for j, b in enumerate(right, 1):
-            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (a != b))
-            if i > 1 and j > 1 and a == right[j - 2] and b == left[i - 2]:
-                cost = min(cost, last[j - 2] + 1)
-            row.append(cost)
-    return row[-1]

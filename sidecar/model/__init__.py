@@ -7,6 +7,7 @@
 `request`   one client request as it was received: a `Call`
 `records`   the values behind the log lines
 `secret`    text that must not be seen
+`slips`     how far a name is from the one that was meant
 `chat`      the messages and answers of the Python API
 
 Pure: no I/O, no clock, no randomness. Imports nothing of the house.

@@ -18,6 +18,7 @@ import msgspec
 
 from sidecar.model.errors import LLMError, error_for
 from sidecar.model.failures import Failure, Kind
+from sidecar.model.slips import slips
 from sidecar.model.topology import Member, Pool, Provider, Route, Snapshot, Target
 
 __all__ = ["Router", "configured_targets"]
@@ -160,7 +161,7 @@ class Router:
         near = (
             (distance, name)
             for name in self._snapshot.providers
-            if (distance := edit_distance(segment, name, _TYPO_DISTANCE)) <= min(_TYPO_DISTANCE, len(name) - 2)
+            if (distance := slips(segment, name, _TYPO_DISTANCE)) <= min(_TYPO_DISTANCE, len(name) - 2)
         )
         return min(near, default=(0, None))[1]
 
@@ -173,20 +174,6 @@ def configured_targets(snapshot: Snapshot) -> dict[str, Target]:
     targets = [target for route in snapshot.routes.values() for target in route.targets]
     targets += [Target(provider, provider.model) for provider in snapshot.providers.values() if provider.model]
     return {target.key: target for target in targets if "*" not in target.model}
-
-
-def edit_distance(left: str, right: str, limit: int) -> int:
-    """Insertions, deletions and replacements between two texts; `limit` + 1 stands for anything more."""
-    if abs(len(left) - len(right)) > limit:
-        return limit + 1
-    row = list(range(len(right) + 1))
-    for i, a in enumerate(left, 1):
-        previous, row[0] = row[0], i
-        for j, b in enumerate(right, 1):
-            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (a != b))
-        if min(row) > limit:
-            return limit + 1
-    return min(row[-1], limit + 1)
 
 
 def _pattern(route: Route) -> _Pattern:

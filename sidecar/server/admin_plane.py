@@ -269,9 +269,9 @@ class _Plane:
     async def set_weight(self, request: web.Request) -> web.Response:
         body = msgspec.json.decode(await request.read(), type=_Weight)
         key = request.match_info["target"]
-        targets = self._targets()
-        if key not in self._manager.snapshot.providers and key not in targets:
-            return _error(404, f'no route has a target "{key}"{hint(key, targets)}')
+        known = self._targets() | self._manager.snapshot.providers.keys()
+        if key not in known:
+            return _error(404, f'there is no target or provider "{key}"{hint(key, known)}')
         self._manager.set_weight(key, body.weight)
         return _json({"target": key, "weight": body.weight})
 

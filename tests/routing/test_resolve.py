@@ -120,6 +120,13 @@ def test_without_a_default_the_message_lists_what_exists() -> None:
         router.resolve("whatever")
 
 
+def test_a_swap_of_neighbours_is_one_slip() -> None:
+    router = Router(snapshot(chain(target("bad/m"), name="default")))
+    with pytest.raises(LLMError, match='did you mean "bad/m"'):
+        router.resolve("bda/m")
+    assert router.resolve("abc/m").name == "default"
+
+
 def test_short_provider_names_are_not_mistaken_for_each_other() -> None:
     router = Router(snapshot(chain(target("eu/m"), name="default")))
     assert router.resolve("us/m").name == "default"

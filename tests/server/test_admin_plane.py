@@ -17,6 +17,7 @@ CONFIG = """
 providers:
   a: {{type: openai-compatible, base_url: "{url}", api_key: sk-canary-a-0123456789}}
   b: {{type: openai-compatible, base_url: "{url}", api_key: sk-canary-b-0123456789}}
+  spare: {{type: openai-compatible, base_url: "{url}", api_key: sk-canary-c-0123456789}}
 routes:
   default: {{chain: [a/one, b/two]}}
   split: {{chain: [{{a/one: 70, b/two: 30}}]}}
@@ -121,9 +122,12 @@ async def test_what_is_wrong_is_told_as_json(daemon: RunningDaemon) -> None:
     assert (await daemon.admin("GET", "/status"))[1]["overrides"] == []
 
 
-async def test_a_weight_for_a_target_of_no_route_is_told_what_was_meant(daemon: RunningDaemon) -> None:
-    reply = await _ask(daemon, "PUT", "/targets/a/on/weight", CHANGE, body=b'{"weight": 1}')
-    assert reply.error["message"] == 'no route has a target "a/on"; did you mean "a/one"?'
+@pytest.mark.parametrize(("given", "meant"), [("a/on", "a/one"), ("spaer", "spare")])
+async def test_a_weight_for_a_target_or_provider_that_is_none_is_told_what_was_meant(
+    daemon: RunningDaemon, given: str, meant: str
+) -> None:
+    reply = await _ask(daemon, "PUT", f"/targets/{given}/weight", CHANGE, body=b'{"weight": 1}')
+    assert reply.error["message"] == f'there is no target or provider "{given}"; did you mean "{meant}"?'
 
 
 async def test_changes_by_hand_are_in_force_at_once_and_a_chain_ends_with_an_edit(
