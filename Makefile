@@ -1,5 +1,6 @@
 # Everything runs from .venv, which is made from the hash-locked requirements.
-#   make demo   set up, then play the story on the embedded provider (no keys, no network)
+#   make demo   set up, then play the story on the embedded provider (no keys, no network), and serve on until
+#               Ctrl-C; DEMO_ARGS=--once plays the story alone
 #   make test   set up, then run every test, on several cores; PYTEST_ARGS="tests/cli -x" narrows it
 #   make check  formatting, lint, types, layers
 #   make bench  what a proxied request costs, as ratios to nginx in the same run
@@ -18,7 +19,7 @@ WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
 .DEFAULT_GOAL := test
 
 demo: setup
-	@$(BIN)/sidecar demo
+	@$(BIN)/sidecar demo $(DEMO_ARGS)
 
 test: setup $(OLDER_READY)
 	@$(BIN)/python -m pytest $(WORKERS) $(PYTEST_ARGS)

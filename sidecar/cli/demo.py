@@ -7,12 +7,14 @@ and an operator would see.
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import which
 from tempfile import TemporaryDirectory
 from time import monotonic
 
@@ -83,7 +85,7 @@ def _played(stage: Stage) -> bool:
 
 def _serve_on(stage: Stage) -> int:
     """Show how to play, then what comes, until Ctrl-C."""
-    say(_PLAY.format(url=stage.url, config=stage.config, admin=stage.admin))
+    say(_PLAY.format(url=stage.url, config=stage.config, command=_command(), admin=stage.admin))
     sys.stdout.flush()
     began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     try:
@@ -100,8 +102,16 @@ def _serve_on(stage: Stage) -> int:
     return NO
 
 
+def _command() -> str:
+    """What another terminal calls this program: its name where that is found, else its path."""
+    if which("sidecar"):
+        return "sidecar"
+    beside = Path(sys.executable).with_name("sidecar")
+    return shlex.quote(str(beside)) if beside.exists() else f"{shlex.quote(sys.executable)} -m sidecar"
+
+
 _PLAY = """
-It serves on. Ask it from another terminal:
+It serves on until Ctrl-C (with --once it would not). Ask it from another terminal:
 
    curl -s {url}/chat/completions -H 'content-type: application/json' \\
      -d '{{"model": "fragile", "messages": [{{"role": "user", "content": "Hello"}}]}}'
@@ -113,7 +123,7 @@ or from Python, with the OpenAI SDK:
    client.chat.completions.create(model="default", messages=[{{"role": "user", "content": "Hello"}}])
 
 Edit  {config}  and ask again.
-See   sidecar status --socket {admin}
+See   {command} status --socket {admin}
 
-Ctrl-C stops it. What comes now:
+What comes now:
 """

@@ -30,7 +30,7 @@ def show_stats(stats: dict[str, Any]) -> None:
     )
     say(
         f"{count(attempts['total'], 'attempt')}, {attempts['tokens']['input']:,} tokens in, "
-        f"{attempts['tokens']['output']:,} out, ${attempts['cost_usd']:.4f}"
+        f"{attempts['tokens']['output']:,} out{_cost(attempts, ', ')}"
     )
     say()
     rows = [
@@ -64,13 +64,18 @@ def _row(name: str, told: dict[str, Any]) -> list[Cell]:
         span(told["first_token_s"]["p50"]),
         f"{tokens['input']:,}",
         f"{tokens['output']:,}",
-        f"${told['cost_usd']:.4f}" if told["cost_usd"] else "",
+        _cost(told),
         (_kinds(told), "red"),
     ]
 
 
 def _ratio(told: dict[str, Any]) -> str:
     return "-" if told["success_ratio"] is None else f"{told['success_ratio']:.1%}"
+
+
+def _cost(told: dict[str, Any], lead: str = "") -> str:
+    """Nothing where no price is known."""
+    return f"{lead}${told['cost_usd']:.4f}" if told["cost_usd"] else ""
 
 
 def _time(seconds: float | None) -> str:

@@ -43,6 +43,7 @@ async def test_what_an_operator_sees_of_an_outage(tmp_path: Path) -> None:
         assert "skipped: open: overloaded" in plan
         assert "4 requests, 100.0% ok" in stats
         assert "overloaded 3" in stats
+        assert "$" not in stats
         lines = tail.splitlines()
         assert "alpha/down" in lines[0]
         assert "overloaded  503" in lines[0]

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shlex
 import signal
 import socket
 from collections.abc import Iterator
@@ -45,15 +46,17 @@ async def test_it_serves_on_until_it_is_stopped(number: int) -> None:
     async with started("demo", "--port", str(port_for(1))) as process:
         said = b""
         async with asyncio.timeout(20):
-            while b"Ctrl-C stops it." not in said:
+            while b"What comes now:" not in said:
                 line = await process.stdout.readline()
                 assert line, said.decode()
                 said += line
         text = said.decode()
         pid = int(re.findall(r"pid (\d+)", text)[0])
         directory = Path(re.findall(r"config +(\S+)", text)[0]).parent
-        admin = re.findall(r"sidecar status --socket (\S+)", text)[0]
-        assert (await sidecar("status", "--socket", admin)).code == 0
+        assert "until Ctrl-C (with --once it would not)" in text
+        [command] = re.findall(r"See   (.+)", text)
+        asked = await asyncio.create_subprocess_exec(*shlex.split(command), env={}, stdout=asyncio.subprocess.DEVNULL)
+        assert await asyncio.wait_for(asked.wait(), 20) == 0
         assert is_alive(pid)
         process.send_signal(number)
         ended = await end(process)
