@@ -47,7 +47,7 @@ from sidecar.reload import Reloader
 from sidecar.server import activation
 from sidecar.server.activation import NOTHING, Inherited, inherit
 from sidecar.server.admin_plane import Daemon as AdminView
-from sidecar.server.admin_plane import admin_application, metrics_application
+from sidecar.server.admin_plane import admin_places, metrics_places
 from sidecar.server.door import Hall
 from sidecar.server.doors import Doors
 from sidecar.server.listen import Listener, bind
@@ -288,12 +288,10 @@ class Daemon:
         view = AdminView(manager, status=self.status, reload=self._reload, drain=self.stop)
         self._admin = SideDoor(self._admin_listener(settings.admin), manager)
         async with contextlib.AsyncExitStack() as doors:
-            await doors.enter_async_context(self._admin.serving(lambda guard: admin_application(view, guard)))
+            await doors.enter_async_context(self._admin.serving(admin_places(view)))
             if settings.metrics is not None:
                 self._metrics = SideDoor(bind(settings.metrics), manager)
-                await doors.enter_async_context(
-                    self._metrics.serving(lambda guard: metrics_application(manager, guard))
-                )
+                await doors.enter_async_context(self._metrics.serving(metrics_places(manager)))
             yield
 
     def _admin_listener(self, settings: ListenSettings | None) -> Listener:

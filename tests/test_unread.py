@@ -68,3 +68,9 @@ def test_an_app_that_uses_the_python_api_imports_its_own_packages_as_ever() -> N
         "print('structlog' in sys.modules, unread)"
     )
     assert _said(code) == "True []\n"
+
+
+def test_a_daemon_imports_no_part_of_a_library_that_it_has_no_use_for() -> None:
+    spared = ("aiohttp.web", "aiohttp.web_app", "aiohttp.web_fileresponse", "aiohttp.web_ws", "frozenlist")
+    code = f"import sys, sidecar.daemon; print([name for name in {spared} if name in sys.modules])"
+    assert _said(code) == "[]\n"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from aiohttp import web
-
 from sidecar.dialects.gemini_array import ArrayFraming
+from sidecar.server import web
 from sidecar.server.wire import Headers, ResponseWire
 
 __all__ = ["ArrayWire"]

@@ -20,7 +20,6 @@ import resource
 from time import monotonic
 from typing import cast
 
-from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
@@ -28,6 +27,7 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.settings import LimitSettings
+from sidecar.server import web
 from sidecar.server.intake import new_request_id
 from sidecar.server.lane import Crossing, Known, Lane
 from sidecar.server.peer import peer_uid

@@ -12,13 +12,13 @@ from typing import cast
 from urllib.parse import unquote
 
 import msgspec
-from aiohttp import web
 from aiohttp.http import HttpVersion10
 
 from sidecar.manager import LLMManager
 from sidecar.manager.passage import Asked
 from sidecar.model.errors import LLMError
 from sidecar.model.failures import Failure
+from sidecar.server import web
 from sidecar.server.array_wire import ArrayWire
 from sidecar.server.connection import Connection
 from sidecar.server.guard import Guard, Refusal

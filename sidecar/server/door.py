@@ -12,10 +12,9 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
-from aiohttp import web
-
 from sidecar.manager import LLMManager
 from sidecar.model.settings import LimitSettings
+from sidecar.server import web
 from sidecar.server.connection import Connection, Crowd
 from sidecar.server.lane import Lane
 from sidecar.server.listen import BACKLOG, Listener, is_tcp

@@ -15,11 +15,10 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 
-from aiohttp import web
-
 from sidecar.manager import LLMManager
 from sidecar.model.errors import ConfigurationError
 from sidecar.model.settings import DEFAULT_LISTEN, ListenSettings
+from sidecar.server import web
 from sidecar.server.data_plane import DataPlane
 from sidecar.server.door import Door, Hall
 from sidecar.server.guard import Guard

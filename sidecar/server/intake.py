@@ -13,7 +13,6 @@ import re
 from collections.abc import AsyncIterator
 
 import msgspec
-from aiohttp import web
 from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import PayloadEncodingError
 from aiohttp.web_protocol import RequestPayloadError
@@ -23,6 +22,7 @@ from sidecar.dialects.body import peek
 from sidecar.model.errors import ValidationError
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.request import UNLIMITED, Call, ClientLimits, Peek
+from sidecar.server import web
 from sidecar.server.refusal import refused
 from sidecar.server.surfaces import Surface
 

@@ -9,11 +9,10 @@ import asyncio
 from collections.abc import Callable
 from time import monotonic
 
-from aiohttp import web
-
 from sidecar.manager.answer import Answer
 from sidecar.manager.ordinary import Ordinary
 from sidecar.manager.passage import Passage
+from sidecar.server import web
 from sidecar.server.wire import DirectWire, ResponseWire
 
 __all__ = ["Sending", "send"]

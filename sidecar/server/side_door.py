@@ -8,17 +8,18 @@ does not keep out who comes to look after it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
-
-from aiohttp import web
+from collections.abc import AsyncIterator
 
 from sidecar.manager import LLMManager
 from sidecar.model.errors import ConfigurationError
 from sidecar.model.settings import ListenSettings
+from sidecar.server import web
+from sidecar.server.admin_plane import AdminPlane
 from sidecar.server.door import Door, Hall
 from sidecar.server.doors import guard_of
 from sidecar.server.guard import Guard
 from sidecar.server.listen import Listener, is_tcp
+from sidecar.server.places import Place
 
 __all__ = ["SideDoor", "fit_for_admin"]
 
@@ -49,6 +50,7 @@ class SideDoor:
 
     def __init__(self, listener: Listener, manager: LLMManager) -> None:
         self._listener = listener
+        self._manager = manager
         self._hall = Hall(manager)
         self._settings = listener.settings
         self._guard = guard_of(listener.settings, listener.port)
@@ -82,15 +84,12 @@ class SideDoor:
         return None
 
     @contextlib.asynccontextmanager
-    async def serving(self, application: Callable[[Callable[[], Guard]], web.Application]) -> AsyncIterator[None]:
-        """Serve what `application` makes of the guard."""
-        runner = web.AppRunner(application(self.guard), access_log=None, handler_cancellation=True)
-        await runner.setup()
-        assert runner.server is not None
-        door = Door(self._listener, runner.server, self._hall)
+    async def serving(self, places: tuple[Place, ...]) -> AsyncIterator[None]:
+        """Serve these places."""
+        plane = AdminPlane(self._manager, self.guard, places)
+        door = Door(self._listener, web.Server(plane.handle, handler_cancellation=True), self._hall)
         try:
             await door.open()
             yield
         finally:
             await door.close(_FOLLOWERS_S)
-            await runner.cleanup()

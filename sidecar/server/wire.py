@@ -19,12 +19,12 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol, cast
 
-from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11
 
 from sidecar.manager.headers import ReplyHeaders, header_lines
 from sidecar.model.settings import Wire as WireSetting
+from sidecar.server import web
 
 if TYPE_CHECKING:
     from sidecar.server.connection import Connection

@@ -72,6 +72,31 @@ async def test_changes_need_the_method_and_the_header(daemon: RunningDaemon) -> 
         assert (await _ask(daemon, method, path, CHANGE, body=body)).status == 200, path
 
 
+async def test_a_name_in_a_path_may_be_encoded(daemon: RunningDaemon) -> None:
+    weighed = await _ask(daemon, "PUT", "/targets/a%2Fone/weight", CHANGE, body=b'{"weight": 5}')
+    assert (weighed.status, weighed.json) == (200, {"target": "a/one", "weight": 5.0})
+    assert (await _ask(daemon, "HEAD", "/targets/a%2Fone/weight", CHANGE)).header("allow") == "PUT"
+    assert (await _ask(daemon, "POST", "/status", CHANGE)).header("allow") == "GET,HEAD"
+    assert (await _ask(daemon, "HEAD", "/status")).status == 200
+
+
+async def test_a_body_that_cannot_be_read_is_told_and_ends_the_connection(daemon: RunningDaemon) -> None:
+    place = ("PUT", "/targets/a/one/weight", CHANGE)
+    waits, chunked = ("Expect", "100-continue"), ("Transfer-Encoding", "chunked")
+    for asked, body, status_code in (
+        (head(*place, ("Content-Length", str(1024 * 1024 + 1))), b"", 413),
+        (head(*place, chunked, waits), b"100001\r\n" + b" " * (1024 * 1024 + 1) + b"\r\n0\r\n\r\n", 413),
+        (head(*place, chunked, waits), b"no number\r\n", 400),
+    ):
+        async with await RawClient.to(str(daemon.admin_path)) as client:
+            await client.send(asked)
+            if body:
+                assert (await client.head()).status == 100
+            reply = await client.ask(body)
+            assert (reply.status, reply.closes) == (status_code, True), reply
+            assert reply.error["message"]
+
+
 async def test_readings_change_nothing_and_hold_no_key(daemon: RunningDaemon) -> None:
     await daemon.chat()
     said = b""
