@@ -191,9 +191,8 @@ class Daemon:
         try:
             await self._doors.commit(self._doors.prepare(manager.snapshot.settings.listen), linger_s=0)
             async with self._side_doors():
-                gc.freeze()  # what start-up made lives on; looking for what does not is a tenth of a start
+                gc.freeze()  # what start-up made lives on
                 gc.set_threshold(_GC_OBJECTS, 20, 20)
-                gc.enable()
                 self._say_started()
                 self._notifier.ready(self._in_short())
                 self._spawn(self._keep_config(manager.configuration.written))

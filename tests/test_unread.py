@@ -72,5 +72,26 @@ def test_an_app_that_uses_the_python_api_imports_its_own_packages_as_ever() -> N
 
 def test_a_daemon_imports_no_part_of_a_library_that_it_has_no_use_for() -> None:
     spared = ("aiohttp.web", "aiohttp.web_app", "aiohttp.web_fileresponse", "aiohttp.web_ws", "frozenlist")
+    spared += ("html.entities", "email.headerregistry", "http.client")
     code = f"import sys, sidecar.daemon; print([name for name in {spared} if name in sys.modules])"
     assert _said(code) == "[]\n"
+
+
+def test_what_is_unused_is_there_for_who_uses_it() -> None:
+    code = (
+        "import os, sidecar.daemon; from aiohttp import helpers, web_protocol;"
+        "print(web_protocol.html_escape('<'), *helpers.parse_content_type('a/b; charset=x'));"
+        "os.environ['http_proxy'] = 'http://p:1'; print(helpers.proxies_from_env()['http'].proxy);"
+        "import html, urllib.request; from email.policy import HTTP, SMTP;"
+        "print(html.unescape('&lt;'), urllib.request.Request('http://h/').host, HTTP.max_line_length, SMTP.cte_type)"
+    )
+    assert _said(code).splitlines() == ["&lt; a/b {'charset': 'x'}", "http://p:1", "< h None 8bit"]
+
+
+def test_nothing_but_its_name_stands_in_for_what_is_unused() -> None:
+    code = (
+        "import sys; from sidecar.unread import leave_unused; leave_unused('html', 'escape', 'gone');"
+        "from html import escape; import html; print(sorted(vars(html))[-2:], 'html.entities' in sys.modules);"
+        "print(escape('<'), 'html.entities' in sys.modules, html.escape is escape, hasattr(html, 'gone'))"
+    )
+    assert _said(code).splitlines() == ["['escape', 'gone'] False", "&lt; True False False"]

@@ -18,9 +18,9 @@ import io
 import math
 import socket
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from types import SimpleNamespace
+from urllib.request import getproxies_environment, proxy_bypass
 
 from aiohttp import (
     ClientConnectorCertificateError,
@@ -219,9 +219,9 @@ def _payload(body: bytes | AsyncIterator[bytes]) -> bytes | io.BytesIO | AsyncIt
 
 def _proxy(origin: Origin) -> URL | None:
     """The environment's proxy for an origin, unless `no_proxy` names it."""
-    proxies = urllib.request.getproxies()
+    proxies = getproxies_environment()
     address = proxies.get(origin.scheme) or proxies.get("all")
-    if not address or urllib.request.proxy_bypass(f"{origin.host}:{origin.port}"):
+    if not address or proxy_bypass(f"{origin.host}:{origin.port}"):
         return None
     return URL(address if "://" in address else f"http://{address}")
 
