@@ -25,7 +25,7 @@ from sidecar.routing.health import AdminState
 from sidecar.server import web
 from sidecar.server.connection import Connection
 from sidecar.server.guard import Guard, Refusal
-from sidecar.server.intake import BodyTooLarge, MalformedBody, read_body, request_id_of
+from sidecar.server.intake import BROKEN_CHUNKS, BodyTooLarge, MalformedBody, read_body, request_id_of, stalled
 from sidecar.server.places import Handler, Names, Place, found
 from sidecar.server.refusal import Refusals, refused
 from sidecar.server.wire import PlainWire, WholeResponse
@@ -308,14 +308,15 @@ class _Plane:
         return route
 
     async def _body(self, request: web.BaseRequest) -> bytes:
+        idle_s = self._manager.snapshot.settings.limits.body_idle_s
         try:
-            return await read_body(request, _MOST_BYTES, self._manager.snapshot.settings.limits.body_idle_s)
+            return await read_body(request, _MOST_BYTES, idle_s)
         except BodyTooLarge:
             raise _Refused(413, f"the body is larger than {_MOST_BYTES} bytes", close=True) from None
         except TimeoutError:
-            raise _Refused(408, "the body stalled", close=True) from None
+            raise _Refused(408, stalled(idle_s).message, close=True) from None
         except MalformedBody:
-            raise _Refused(400, "the body's chunks are not valid HTTP", close=True) from None
+            raise _Refused(400, BROKEN_CHUNKS.message, close=True) from None
 
     def _targets(self) -> set[str]:
         return {target.key for route in self._manager.snapshot.routes.values() for target in route.targets}
