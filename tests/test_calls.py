@@ -11,6 +11,7 @@ import asyncio
 import gc
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
 from types import FrameType
@@ -19,7 +20,7 @@ import pytest
 from aiohttp import web
 
 from sidecar.manager import LLMManager
-from sidecar.model.settings import ListenSettings
+from sidecar.model.settings import Balance, ListenSettings
 from sidecar.observe.log import DebugLogger
 from sidecar.server.connection import Connection as ClientConnection
 from sidecar.server.data_plane import DataPlane
@@ -31,6 +32,7 @@ from sidecar.upstream.http import Connection as UpstreamConnection
 from sidecar.upstream.pool import Pool
 
 PLAIN_CALLS = 215  # 187
+POOL_CALLS = 60  # 23 to 36, of the first requests to each target; a look at every member would be 9,000
 EVENT_CALLS = 14  # 12
 BURST_EVENT_CALLS = 0.5  # 0.01, of a burst of 100
 ROUNDS = 20
@@ -99,10 +101,10 @@ class Pair:
             self.upstream.data_received(piece)
 
 
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    path = tmp_path / "sidecar.yaml"
-    path.write_text(CONFIG)
+@asynccontextmanager
+async def paired(directory: Path, config: str) -> AsyncIterator[Pair]:
+    path = directory / "sidecar.yaml"
+    path.write_text(config)
     manager = LLMManager(ConfigurationManager(str(path), environ={}), debug_logger=DebugLogger(lambda _: None))
     pair = Pair(manager)
     await asyncio.sleep(0)
@@ -110,6 +112,12 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
     pair.client.connection_lost(None)
     pair.upstream.connection_lost(None)
     await manager.cleanup()
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    async with paired(tmp_path, CONFIG) as pair:
+        yield pair
 
 
 def calls(run: Callable[[], None]) -> float:
@@ -156,6 +164,24 @@ async def test_a_plain_request_costs_a_counted_number_of_calls(pair: Pair) -> No
     assert len(pair.answered.written) == 2 * ROUNDS
     assert all(said.startswith(b"HTTP/1.1 200 ") and said.endswith(ANSWER) for said in pair.answered.written)
     assert 0 < made <= PLAIN_CALLS
+
+
+@pytest.mark.parametrize(
+    ("balance", "weights"), [*((balance, 1) for balance in Balance), (Balance.WEIGHTED, 3), (Balance.RANDOM, 3)]
+)
+async def test_a_large_pool_costs_what_a_small_one_does(tmp_path: Path, balance: Balance, weights: int) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+        len(ANSWER),
+        ANSWER,
+    )
+    made = []
+    for members in (3, 1000):
+        pool = ", ".join(f"up/model-{number}: {1 + number % weights}" for number in range(members))
+        config = CONFIG.replace("{chain: [up/model]}", f"{{balance: {balance}, chain: [{{{pool}}}]}}")
+        async with paired(tmp_path, config) as pair:
+            made.append(calls(lambda pair=pair: pair.ask(answer)))  # type: ignore[misc]
+            assert len(pair.answered.written) == 2 * ROUNDS
+    assert 0 < made[1] - made[0] <= POOL_CALLS
 
 
 async def test_an_event_costs_a_counted_number_of_calls(pair: Pair) -> None:

@@ -1,9 +1,11 @@
 """Strategies: each orders the members of a pool that are available, lazily.
 
-`pick` gives the first of that order; asked again for the members that are left, it gives the next.
-So balancing and failover are one iterator, and nobody orders what is never asked. The filter comes
-first: a strategy sees only members that a request may begin at, and its memory is by name, so that
-members that come and go do not skew the shares of those that stay.
+`find` gives the first of that order; asked again for the members that are left, it gives the next.
+So balancing and failover are one iterator, and nobody orders what is never asked. A member is looked
+at before it is given, and given only if a request may begin at it. In a large pool that is well nobody
+looks at all of them: whose turn it is stands first in its line, chance draws before it looks, and
+whoever is idle is the least busy. The memory is by name, so that members that come and go do not skew
+the shares of those that stay.
 
 A weight is the configured one times what slow start leaves of it. Weights of 0 never come here:
 such a member drains, and is a last resort, which is `plan`'s business.
@@ -11,8 +13,10 @@ such a member drains, and is a last resort, which is `plan`'s business.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
+from itertools import accumulate, islice
 from math import log
 from types import MappingProxyType
 from typing import Protocol
@@ -23,9 +27,10 @@ from sidecar.routing.backoff import Rng
 from sidecar.routing.rotation import Rotation
 from sidecar.routing.state import TargetState
 
-__all__ = ["STRATEGIES", "Balancer", "Balances", "Candidate", "rendezvous"]
+__all__ = ["STRATEGIES", "Balancer", "Balances", "Candidate", "Look", "Roster", "available", "rendezvous"]
 
 _START_TURNS = 64  # fewer turns than this are taken before the first, so that processes start apart
+_GLANCES = 8  # members that may be busy before all are looked at
 _DIGEST_BYTES = 6  # fits a float exactly
 _DIGESTS = 1 << 8 * _DIGEST_BYTES
 
@@ -42,14 +47,45 @@ class Candidate:
         self.state = state  # None where only names are balanced
 
 
+class Roster:
+    """The members of a pool by their names in it; lives as long as they are these very ones."""
+
+    __slots__ = ("is_even", "members", "names", "places", "reach", "weights")
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members = members
+        self.names = member_names(members)
+        self.places = {name: place for place, name in enumerate(self.names)}
+        self.weights = {name: member.weight for name, member in zip(self.names, members, strict=True)}
+        self.is_even = len({member.weight for member in members} - {0.0}) == 1
+        self.reach = list(accumulate(self.weights.values()))  # each one's weight and those before it
+
+
+Look = Callable[[int], Candidate | None]
+"""Gives the member in this place as a candidate, or None if the request may not begin at it now."""
+
+
+def available(roster: Roster, look: Look) -> list[Candidate]:
+    """All candidates that there are."""
+    return [candidate for candidate in map(look, range(len(roster.members))) if candidate is not None]
+
+
 class Balancer(Protocol):
     """A strategy and its memory, for one pool."""
 
+    def find(self, roster: Roster, look: Look, now: float, /) -> int | None:
+        """The place of the member to ask, or None; looks at no more of them than it takes."""
+
     def pick(self, candidates: Sequence[Candidate], now: float, /) -> int:
-        """The index of the member to ask; there is at least one."""
+        """The index of the one to ask, these being all that there are; there is at least one."""
 
     def keep(self, names: Iterable[str]) -> None:
         """Forget members that are no more."""
+
+
+def _picked(balancer: Balancer, roster: Roster, look: Look, now: float) -> int | None:
+    candidates = available(roster, look)
+    return roster.places[candidates[balancer.pick(candidates, now)].name] if candidates else None
 
 
 class _Rotating:
@@ -59,44 +95,87 @@ class _Rotating:
         self._rng = rng
         self._rotation = Rotation()
         self._skip = start  # turns to take before the first
+        self._roster: Roster | None = None  # whose members are all seated
 
     def keep(self, names: Iterable[str]) -> None:
         """Forget members that are no more."""
+        self._roster = None
         self._rotation.keep(names)
 
-    def _turn(self, candidates: Sequence[Candidate], weights: Sequence[float]) -> int:
-        names = [candidate.name for candidate in candidates]
+    def _seat(self, weights: Mapping[str, float]) -> None:
+        self._rotation.seat(weights)
         while self._skip:
             self._skip -= 1
-            self._rotation.turn(names, weights)
-        return self._rotation.turn(names, weights)
+            self._rotation.first(lambda name: 1.0 if weights.get(name) else 0.0)
 
+    def _seat_all(self, roster: Roster) -> None:
+        if self._roster is not roster:
+            self._seat(self._weights(roster.weights))
+            self._roster = roster
 
-class Weighted(_Rotating):
-    """Smooth weighted rotation."""
+    def _weights(self, configured: Mapping[str, float]) -> Mapping[str, float]:
+        """Those that turns are taken by."""
+        return dict.fromkeys(configured, 1.0)
 
-    def pick(self, candidates: Sequence[Candidate], _now: float) -> int:
-        """Whose turn it is."""
-        return self._turn(candidates, [candidate.weight * candidate.factor for candidate in candidates])
+    def _oldest(self, candidates: Sequence[Candidate]) -> int:
+        """Whose turn it is among equals."""
+        names = [candidate.name for candidate in candidates]
+        self._seat(dict.fromkeys(names, 1.0))
+        return self._rotation.oldest(names)
 
 
 class RoundRobin(_Rotating):
     """Rotation that knows no configured weights."""
 
+    def find(self, roster: Roster, look: Look, _now: float) -> int | None:
+        """Whose turn it is."""
+        self._seat_all(roster)
+        places = roster.places
+
+        def part(name: str) -> float:
+            place = places.get(name)  # None: it is of another config
+            candidate = None if place is None else look(place)
+            return 0.0 if candidate is None else candidate.factor
+
+        name = self._rotation.first(part)
+        return None if name is None else places[name]
+
     def pick(self, candidates: Sequence[Candidate], _now: float) -> int:
         """Whose turn it is."""
-        return self._turn(candidates, [candidate.factor for candidate in candidates])
+        self._seat(self._weights({candidate.name: candidate.weight for candidate in candidates}))
+        parts = {candidate.name: candidate.factor for candidate in candidates}
+        name = self._rotation.first(lambda name: parts.get(name, 0.0))
+        return next(index for index, candidate in enumerate(candidates) if candidate.name == name)
+
+
+class Weighted(RoundRobin):
+    """Smooth weighted rotation."""
+
+    def _weights(self, configured: Mapping[str, float]) -> Mapping[str, float]:
+        return configured
 
 
 class LeastBusy(_Rotating):
     """Fewest attempts in flight for its weight; of equals, whose turn it is."""
+
+    def find(self, roster: Roster, look: Look, now: float) -> int | None:
+        """The least busy: of equal weights whoever is idle, if one soon comes in the line."""
+        if roster.is_even:
+            self._seat_all(roster)
+            in_line = (name for name in self._rotation.order() if name in roster.places)  # not: of another config
+            there = (candidate for name in in_line if (candidate := look(roster.places[name])) is not None)
+            for candidate in islice(there, _GLANCES):
+                if candidate.factor == 1 and _in_flight(candidate) == 1:
+                    self._rotation.oldest([candidate.name])
+                    return roster.places[candidate.name]
+        return _picked(self, roster, look, now)
 
     def pick(self, candidates: Sequence[Candidate], _now: float) -> int:
         """The least busy."""
         loads = [_in_flight(candidate) / (candidate.weight * candidate.factor) for candidate in candidates]
         least = min(loads)
         ties = [index for index, load in enumerate(loads) if load == least]
-        return ties[self._turn([candidates[index] for index in ties], [1.0] * len(ties))]
+        return ties[self._oldest([candidates[index] for index in ties])]
 
 
 class Fastest(_Rotating):
@@ -106,18 +185,29 @@ class Fastest(_Rotating):
     that. What is in flight counts too, as its answers are still to come.
     """
 
+    def find(self, roster: Roster, look: Look, now: float) -> int | None:
+        """The faster of two; if one of these cannot be asked, of two that can."""
+        self._seat_all(roster)
+        pair = self._two(len(roster.members))
+        candidates = [candidate for candidate in map(look, pair) if candidate is not None]
+        if len(candidates) < 2:
+            return _picked(self, roster, look, now)
+        return pair[self._faster(candidates, now)]
+
     def pick(self, candidates: Sequence[Candidate], now: float) -> int:
         """The faster of two."""
-        count = len(candidates)
+        if len(candidates) == 1:
+            return 0
+        pair = self._two(len(candidates))
+        return pair[self._faster([candidates[index] for index in pair], now)]
+
+    def _two(self, count: int) -> tuple[int, int]:
         first = int(self._rng() * count)
-        if count == 1:
-            return first
-        second = (first + 1 + int(self._rng() * (count - 1))) % count
-        costs = [_cost(candidates[index], now) for index in (first, second)]
-        if costs[0] == costs[1]:
-            pair = (first, second)
-            return pair[self._turn([candidates[index] for index in pair], (1.0, 1.0))]
-        return first if costs[0] < costs[1] else second
+        return first, (first + 1 + int(self._rng() * (count - 1))) % count
+
+    def _faster(self, pair: Sequence[Candidate], now: float) -> int:
+        costs = [_cost(candidate, now) for candidate in pair]
+        return self._oldest(pair) if costs[0] == costs[1] else costs.index(min(costs))
 
 
 class Random:
@@ -125,6 +215,18 @@ class Random:
 
     def __init__(self, rng: Rng, _start: int) -> None:
         self._rng = rng
+
+    def find(self, roster: Roster, look: Look, now: float) -> int | None:
+        """Draw one; if it cannot be asked, or for what slow start takes from it, one of those that can.
+
+        That alters no share: what falls to others is spread by their weights.
+        """
+        reach = roster.reach
+        place = min(bisect_right(reach, self._rng() * reach[-1]), len(reach) - 1)
+        candidate = look(place)
+        if candidate is not None and (candidate.factor == 1 or self._rng() < candidate.factor):
+            return place
+        return _picked(self, roster, look, now)
 
     def pick(self, candidates: Sequence[Candidate], _now: float) -> int:
         """Draw one."""
@@ -158,28 +260,28 @@ class Balances:
     def __init__(self, rng: Rng) -> None:
         self._rng = rng
         self._pools: dict[str, tuple[Balance, Balancer]] = {}
-        self._names: dict[str, tuple[tuple[Member, ...], list[str]]] = {}  # by pool key, for these very members
+        self._rosters: dict[str, Roster] = {}
 
-    def names(self, pool: Pool) -> list[str]:
-        """The names of its members, in their order."""
-        entry = self._names.get(pool.key)
-        if entry is None or entry[0] is not pool.members:
-            entry = self._names[pool.key] = (pool.members, member_names(pool.members))
-        return entry[1]
+    def roster(self, pool: Pool) -> Roster:
+        """Its members by name."""
+        roster = self._rosters.get(pool.key)
+        if roster is None or roster.members is not pool.members:
+            roster = self._rosters[pool.key] = Roster(pool.members)
+        return roster
 
-    def pick(self, pool: Pool, candidates: Sequence[Candidate], now: float) -> int:
-        """The index of the candidate to ask; there are at least two."""
+    def find(self, pool: Pool, look: Look, now: float) -> int | None:
+        """The place of the member to ask among its members, or None if none can be asked."""
         entry = self._pools.get(pool.key)
         if entry is None or entry[0] is not pool.balance:
             balancer = STRATEGIES[pool.balance](self._rng, int(self._rng() * _START_TURNS))
             entry = self._pools[pool.key] = (pool.balance, balancer)
-        return entry[1].pick(candidates, now)
+        return entry[1].find(self.roster(pool), look, now)
 
     def adopt(self, snapshot: Snapshot) -> None:
         """Go over to a new config: pools and members that are still there keep their counters."""
         pools = {pool.key: pool for route in snapshot.routes.values() for pool in route.chain}
         self._pools = {key: entry for key, entry in self._pools.items() if key in pools}
-        self._names.clear()
+        self._rosters.clear()
         for key, (_, balancer) in self._pools.items():
             balancer.keep(member_names(pools[key].members))
 

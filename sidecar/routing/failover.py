@@ -341,7 +341,8 @@ class _Run:
         settings = self._route.attempts
         if POLICY[failure.kind].next is not _SAME or self._retries >= settings.same_target_retries:
             return None
-        if self._max_attempts - self._number <= self.plan.others(now):
+        left = self._max_attempts - self._number
+        if left <= self.plan.others(now, left):
             return None  # a retry here would cost another target its turn
         if failure.retry_after_s is not None:
             wait_s = failure.retry_after_s

@@ -13,6 +13,7 @@ No target is chosen twice; whether one is asked again is decided by `failover`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 
 from sidecar.model.failures import POLICY, Failure, Kind
@@ -20,7 +21,7 @@ from sidecar.model.records import Selection
 from sidecar.model.request import Call, Needs
 from sidecar.model.topology import Member, Operation, Pool, Route, Target
 from sidecar.model.ways import endpoint
-from sidecar.routing.balance import Balances, Candidate, rendezvous
+from sidecar.routing.balance import Balances, Candidate, Roster, available, rendezvous
 from sidecar.routing.breaker import IN_USE
 from sidecar.routing.commands import Skipped
 from sidecar.routing.health import AdminState, BreakerState, HealthBook, TargetState
@@ -78,8 +79,8 @@ class Plan:
         self._panicked = False
         self._outgrown: tuple[Target, ...] = ()  # whose models the request did not fit
         self._tried: tuple[TargetState, ...] = ()
-        self._skipped: tuple[Skipped, ...] = ()
-        self._told: frozenset[str] = frozenset()  # keys that were reported as skipped
+        self._skipped: list[Skipped] = []
+        self._told: set[str] = set()  # keys that were reported as skipped
 
     def next(self, now: float) -> Choice | None:
         """The target to ask next, or None; it counts as tried."""
@@ -120,17 +121,23 @@ class Plan:
                         return True
         return False
 
-    def others(self, now: float) -> int:
-        """How many such targets there are."""
-        if not self._call.fallback:
-            return 0
-        found = ((member.target, state) for member, state in self._untried(now))
-        return len({state.key for target, state in found if self._obstacle(target, state, now) is None})
+    def others(self, now: float, enough: int) -> int:
+        """How many such targets there are; nobody counts on when there are enough."""
+        found: set[str] = set()
+        if self._call.fallback:
+            for member, state in self._untried(now):
+                if len(found) >= enough:
+                    break
+                if self._obstacle(member.target, state, now) is None:
+                    found.add(state.key)
+        return len(found)
 
     def take_skipped(self) -> tuple[Skipped, ...]:
         """The targets passed over since the last call, each once for a request."""
-        skipped, self._skipped = self._skipped, ()
-        return skipped
+        if not self._skipped:
+            return ()
+        skipped, self._skipped = self._skipped, []
+        return tuple(skipped)
 
     # The search.
 
@@ -151,19 +158,25 @@ class Plan:
         return None
 
     def _balanced(self, pool: Pool, selection: Selection, now: float) -> Choice | None:
-        candidates: list[Candidate] = []
-        choices: list[Choice] = []
-        for name, member in zip(self._balances.names(pool), pool.members, strict=True):
-            state = self._book.state(member.target, now)
-            if self._admits(member, state, now):
-                candidates.append(Candidate(name, member.weight, state.breaker.weight_factor(now), state))
-                choices.append(Choice(member.target, state, selection))
-        if len(choices) < 2:
-            return choices[0] if choices else None
+        roster = self._balances.roster(pool)
+        look = partial(self._candidate, roster, now)
         value = self._call.sticky.get(pool.sticky) if pool.sticky is not None else None
-        if value is not None:
-            return choices[rendezvous(value, candidates)]
-        return choices[self._balances.pick(pool, candidates, now)]
+        if value is None:
+            place = self._balances.find(pool, look, now)
+        else:
+            candidates = available(roster, look)
+            place = roster.places[candidates[rendezvous(value, candidates)].name] if candidates else None
+        if place is None:
+            return None
+        target = pool.members[place].target
+        return Choice(target, self._book.state(target, now), selection)
+
+    def _candidate(self, roster: Roster, now: float, place: int) -> Candidate | None:
+        member = roster.members[place]
+        state = self._book.state(member.target, now)
+        if not self._admits(member, state, now):
+            return None
+        return Candidate(roster.names[place], member.weight, state.breaker.weight_factor(now), state)
 
     def _admits(self, member: Member, state: TargetState, now: float) -> bool:
         """Whether this member may be chosen in its turn; if not, why not is kept for the log."""
@@ -173,9 +186,9 @@ class Plan:
         if reason is None and member.weight > 0 and state.admin is _READY:
             return True
         if state.key not in self._told:
-            self._told |= {state.key}
-            skipped = Skipped(member.target, reason or drained(member, state) or "", state.breaker.state)
-            self._skipped += (skipped,)
+            self._told.add(state.key)
+            reason = reason or drained(member, state) or ""
+            self._skipped.append(Skipped(member.target, reason, state.breaker.state))
         return False
 
     def _last_resort(self, now: float) -> Choice | None:

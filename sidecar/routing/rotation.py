@@ -7,7 +7,9 @@ Equal weights: the member whose last turn is longest ago. Then any two members t
 take turns strictly, whatever the others do; over n turns with the same n members each has exactly
 one; and a member that is there in any n turns has at least one of them, however it flaps. (An index
 into the list, taken modulo its length, has none of these.) Proof of the last: each turn somebody else
-takes moves one member from before it in the line to behind it.
+takes moves one member from before it in the line to behind it. Nobody behind the first who is there
+need be looked at, so a turn among a thousand costs what one among two does; and who is not there soon
+stands before that one, and is passed over.
 
 Unequal weights: smooth weighted rotation. Each turn gives every member that is there its share of
 that turn, w / (sum of w), and charges the one that has most a whole turn. With the same members all
@@ -16,71 +18,183 @@ however many are there; nginx's, the sum of the weights, would charge more for a
 for one among few, and so skew the shares of flapping members. Credits of absent members stand still.
 With arbitrary members in each turn this is the carpool problem, and every member's turns stay within
 a bound of the sum of its shares (Fagin and Williams, "A fair carpool scheduling algorithm", 1983).
+
+The second rule looks at everybody. Among many it therefore rules between lines, each of the members of
+one weight and owed what they all are; within a line the first rule does. So a turn costs as much as there
+are different weights. A member in the midst of a line counts as it was when it was last looked at, a
+round ago at most; who was not there then is looked at every time.
+
+Slow start leaves a member a part of its weight. In a line it saves that part whenever it comes first,
+goes to the end, and takes a turn once it has a whole one saved: the share of a weight of that part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 __all__ = ["Rotation"]
 
+_FEW = 16  # members of unequal weights who are all looked at
 _TIE = 1e-9  # credits are sums of shares: equal ones differ by rounding
 
 
 class _Seat:
-    """One member's place in the line, and what it is owed."""
+    """One member's place in its line."""
 
-    __slots__ = ("credit", "last")
+    __slots__ = ("last", "line", "name", "part", "saved", "weight")
 
-    def __init__(self, last: int) -> None:
+    def __init__(self, name: str, weight: float, last: int) -> None:
+        self.name = name
+        self.weight = weight
         self.last = last  # the number of its last turn; below 0 before its first
-        self.credit = 0.0  # in turns
+        self.line: _Line  # where it stands
+        self.part = 1.0  # of its weight that counted when it was last looked at; 0: it was not there
+        self.saved = 0.0  # of such parts, while less than a turn
+
+
+_Moves = list[tuple[_Seat, float]]
+
+
+class _Line:
+    """Members of one weight, the one whose last turn is longest ago first; or one member alone."""
+
+    __slots__ = ("credit", "parts", "seats", "weight")
+
+    def __init__(self, weight: float, credit: float) -> None:
+        self.weight = weight  # of each
+        self.credit = credit  # in turns
+        self.seats: OrderedDict[str, _Seat] = OrderedDict()
+        self.parts = 0.0  # the sum of its members'
+
+    def append(self, seat: _Seat) -> None:
+        """Let a member in, who is the last."""
+        seat.line = self
+        self.seats[seat.name] = seat
+        self.parts += seat.part
+
+    def moves(self, part: Callable[[str], float]) -> _Moves:
+        """Who goes to the end of the line if it has the turn, with what each then has saved more than before.
+
+        He who takes the turn is the last of them. If there are none, nobody is there.
+        """
+        moves: _Moves = []
+        is_found = False
+        for name, seat in self.seats.items():
+            if is_found and seat.part:
+                break
+            own = part(name)
+            if own != seat.part:
+                self.parts += own - seat.part
+                seat.part = own
+            if own and not is_found:
+                is_found = seat.saved + own >= 1 - _TIE
+                moves.append((seat, own - 1 if is_found else own))
+        return moves if is_found else _scaled(moves)
+
+
+def _scaled(waiting: _Moves) -> _Moves:
+    """The same where nobody has a whole turn: as much as anybody is to have is one."""
+    moves: _Moves = []
+    most = max((own for _, own in waiting), default=1.0)
+    for seat, own in waiting:
+        part = own / most
+        is_found = seat.saved + part >= 1 - _TIE
+        moves.append((seat, part - 1 if is_found else part))
+        if is_found:
+            break
+    return moves
+
+
+def _richest(found: Sequence[tuple[_Line, _Moves]]) -> _Moves:
+    """The moves of the line that is owed most, once each was given its share and this one charged a turn."""
+    total = sum([line.weight * line.parts for line, _ in found])
+    chosen, chosen_moves = found[0]
+    for line, moves in found:
+        line.credit += line.weight * line.parts / total
+        lead = line.credit - chosen.credit
+        if lead > _TIE or (lead >= -_TIE and moves[-1][0].last < chosen_moves[-1][0].last):
+            chosen, chosen_moves = line, moves
+    chosen.credit -= 1
+    return chosen_moves
 
 
 class Rotation:
-    """The line of one pool, by names of members; lives over reloads."""
+    """The lines of one pool, by names of members; lives over reloads."""
 
-    __slots__ = ("_newest", "_seats", "_turn")
+    __slots__ = ("_lines", "_newest", "_seats", "_turn")
 
     def __init__(self) -> None:
+        self._lines: dict[float | str, _Line] = {}  # by weight, or by name for members that stand alone
         self._seats: dict[str, _Seat] = {}
         self._turn = 0
         self._newest = -(1 << 62)  # members not yet seen stand at the head of the line, in the order they came
 
-    def turn(self, names: Sequence[str], weights: Sequence[float]) -> int:
-        """Take a turn: the index of the member whose it is. All weights are above 0."""
-        seats = [self._seats.get(name) or self._seat(name) for name in names]
-        is_equal = weights.count(weights[0]) == len(weights)
-        picked = _oldest(seats) if is_equal else _richest(seats, weights)
-        self._turn += 1
-        seats[picked].last = self._turn
-        return picked
+    def seat(self, weights: Mapping[str, float]) -> None:
+        """Let in these members, or give them another weight."""
+        changed = False
+        for name, weight in weights.items():
+            seat = self._seats.get(name)
+            if seat is None:
+                self._newest += 1
+                self._seats[name] = _Seat(name, weight, self._newest)
+                changed = True
+            elif seat.weight != weight:
+                seat.weight = weight
+                changed = True
+        if changed:
+            self._line_up()
 
     def keep(self, names: Iterable[str]) -> None:
         """Forget members that are no more."""
-        self._seats = {name: seat for name in names if (seat := self._seats.get(name)) is not None}
+        gone = self._seats.keys() - set(names)
+        if gone:
+            self._seats = {name: seat for name, seat in self._seats.items() if name not in gone}
+            self._line_up()
 
-    def _seat(self, name: str) -> _Seat:
-        self._newest += 1
-        seat = self._seats[name] = _Seat(self._newest)
-        return seat
+    def first(self, part: Callable[[str], float]) -> str | None:
+        """Take a turn: the name of the member whose it is; None if nobody is there, and then nothing has changed.
 
+        Args:
+            part: How much of its weight a member is to have: 1, or less, or 0 if it is not there. It is asked of no
+                more members than it takes to know.
+        """
+        found = [(line, moves) for line in self._lines.values() if (moves := line.moves(part))]
+        if not found:
+            return None
+        moves = found[0][1] if len(found) == 1 else _richest(found)
+        for seat, saved in moves:
+            seat.saved += saved
+            self._pass(seat)
+        return moves[-1][0].name
 
-def _oldest(seats: Sequence[_Seat]) -> int:
-    picked = 0
-    for index, seat in enumerate(seats):
-        if seat.last < seats[picked].last:
-            picked = index
-    return picked
+    def oldest(self, names: Sequence[str]) -> int:
+        """Take a turn among equals who are all there: the index of the member whose it is."""
+        seats = [self._seats[name] for name in names]
+        picked = min(range(len(seats)), key=lambda index: seats[index].last)
+        self._pass(seats[picked])
+        return picked
 
+    def order(self) -> Iterator[str]:
+        """The names of all, of equal weight, the one whose last turn is longest ago first."""
+        for line in self._lines.values():
+            yield from line.seats
 
-def _richest(seats: Sequence[_Seat], weights: Sequence[float]) -> int:
-    total = sum(weights)
-    picked = 0
-    for index, (seat, weight) in enumerate(zip(seats, weights, strict=True)):
-        seat.credit += weight / total
-        lead = seat.credit - seats[picked].credit
-        if lead > _TIE or (lead >= -_TIE and seat.last < seats[picked].last):
-            picked = index
-    seats[picked].credit -= 1
-    return picked
+    def _pass(self, seat: _Seat) -> None:
+        """To the end of the line."""
+        self._turn += 1
+        seat.last = self._turn
+        seat.line.seats.move_to_end(seat.name)
+
+    def _line_up(self) -> None:
+        """Everybody to the line of his weight, which keeps what it is owed."""
+        before, self._lines = self._lines, {}
+        weights = {seat.weight for seat in self._seats.values()} - {0.0}  # those of 0 drain, and take no turns
+        alone = len(weights) > 1 and len(self._seats) <= _FEW
+        for seat in sorted(self._seats.values(), key=lambda seat: seat.last):
+            key = seat.name if alone else seat.weight
+            line = self._lines.get(key)
+            if line is None:
+                credit = before[key].credit if key in before else 0.0
+                line = self._lines[key] = _Line(seat.weight, credit)
+            line.append(seat)

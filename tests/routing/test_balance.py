@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from itertools import cycle
+from collections.abc import Iterator
+from itertools import cycle, islice
 
+import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.model.errors import ConfigurationError
@@ -20,9 +22,15 @@ from tests.routing.simulator import pool, provider, snapshot, target
 NAMES = list("abcde")
 
 
+def turn(rotation: Rotation, members: dict[str, float]) -> str:
+    rotation.seat(members)
+    name = rotation.first(lambda name: 1.0 if name in members else 0.0)
+    assert name is not None
+    return name
+
+
 def turns(rotation: Rotation, members: dict[str, float], count: int) -> list[str]:
-    names = list(members)
-    return [names[rotation.turn(names, list(members.values()))] for _ in range(count)]
+    return [turn(rotation, members) for _ in range(count)]
 
 
 def test_five_to_one_to_one_is_smooth() -> None:
@@ -59,7 +67,7 @@ def test_equal_members_that_are_always_there_take_turns_strictly(flapping: list[
     taken = []
     for others in flapping:
         names = sorted({"x", "y", *others})
-        taken.append(names[rotation.turn(names, [1.0] * len(names))])
+        taken.append(turn(rotation, dict.fromkeys(names, 1.0)))
     pair = [name for name in taken if name in "xy"]
     assert pair == [name for name, _ in zip(cycle("xy"), pair, strict=False)]
 
@@ -70,7 +78,7 @@ def test_equal_members_have_one_turn_each_in_a_cycle_whatever_came_before(
 ) -> None:
     rotation = Rotation()
     for others in flapping:
-        rotation.turn(others, [1.0] * len(others))
+        turn(rotation, dict.fromkeys(others, 1.0))
     for _ in range(3):
         assert sorted(turns(rotation, dict.fromkeys(names, 1.0), len(names))) == names
 
@@ -80,7 +88,7 @@ def test_nobody_starves_however_they_flap(flapping: list[list[str]]) -> None:
     rotation = Rotation()
     missed: Counter[str] = Counter()
     for names in flapping:
-        taken = names[rotation.turn(names, [1.0] * len(names))]
+        taken = turn(rotation, dict.fromkeys(names, 1.0))
         missed.update(names)
         missed[taken] = 0
         assert max(missed.values()) < len(NAMES)
@@ -93,11 +101,160 @@ def test_flapping_members_stay_near_the_sum_of_their_shares(flapping: list[list[
     owed = dict.fromkeys(NAMES, 0.0)
     for names in flapping:
         own = [weights[name] for name in names]
-        taken = names[rotation.turn(names, own)]
+        taken = turn(rotation, dict(zip(names, own, strict=True)))
         for name, weight in zip(names, own, strict=True):
             owed[name] += weight / sum(own) if len(names) > 1 else 0
         owed[taken] -= len(names) > 1
         assert max(map(abs, owed.values())) < len(NAMES)
+
+
+def smooth(weights: dict[str, float]) -> Iterator[str]:
+    """The smooth rotation that looks at everybody; of those that are owed most, whose turn is longest ago."""
+    credit = dict.fromkeys(weights, 0.0)
+    line = list(weights)
+    while True:
+        for name, weight in weights.items():
+            credit[name] += weight / sum(weights.values())
+        most = max(credit.values())
+        taken = next(name for name in line if credit[name] > most - 1e-9)
+        credit[taken] -= 1
+        line.append(line.pop(line.index(taken)))
+        yield taken
+
+
+@settings(max_examples=40)
+@given(st.lists(st.sampled_from([0.5, 1, 2, 3, 5, 30, 70]), min_size=2, max_size=12))
+def test_a_few_members_rotate_as_if_everybody_was_compared(weights: list[float]) -> None:
+    members = {f"m{index}": weight for index, weight in enumerate(weights)}
+    assert turns(Rotation(), members, 200) == list(islice(smooth(members), 200))
+
+
+@settings(max_examples=20)
+@given(st.lists(st.sampled_from([0.5, 1, 2, 3, 5, 30]), min_size=17, max_size=40))
+def test_many_members_are_never_far_from_their_shares(weights: list[float]) -> None:
+    members = {f"m{index}": weight for index, weight in enumerate(weights)}
+    total = sum(weights)
+    rotation, taken = Rotation(), Counter[str]()
+    for count in range(1, 400):
+        taken[turn(rotation, members)] += 1
+        assert all(abs(taken[name] - count * weight / total) < 2 for name, weight in members.items())
+
+
+@pytest.mark.parametrize("kinds", [(1.0, 3.0), (1.0, 1.0, 1.0, 7.0), (5.0, 3.0, 2.0, 1.0)])
+def test_an_outage_of_a_whole_line_and_its_end_skew_no_share(kinds: tuple[float, ...]) -> None:
+    members = {f"m{index}": kinds[index % len(kinds)] for index in range(40)}
+    lost = [name for name, weight in members.items() if weight == kinds[-1]]
+    rotation = Rotation()
+    rotation.seat(members)
+    owed = dict.fromkeys(members, 0.0)
+    for count in range(4000):
+        there = {name: weight for name, weight in members.items() if count // 200 % 2 == 0 or name not in lost[1:]}
+        taken = rotation.first(lambda name, there=there: 1.0 if name in there else 0.0)  # type: ignore[misc]
+        assert taken is not None
+        for name, weight in there.items():
+            owed[name] += weight / sum(there.values())
+        owed[taken] -= 1
+        assert max(map(abs, owed.values())) < 6  # in ten outages
+
+
+def looked_at(rotation: Rotation, parts: dict[str, float]) -> tuple[str | None, list[str]]:
+    seen: list[str] = []
+
+    def part(name: str) -> float:
+        seen.append(name)
+        return parts[name]
+
+    return rotation.first(part), seen
+
+
+def test_a_turn_looks_at_nobody_behind_the_one_who_takes_it() -> None:
+    parts = {f"m{index}": 1.0 for index in range(1000)}
+    rotation = Rotation()
+    rotation.seat(dict.fromkeys(parts, 1.0))
+    for count in range(3000):
+        assert looked_at(rotation, parts) == (f"m{count % 1000}", [f"m{count % 1000}"])
+    parts["m3"] = parts["m5"] = 0.0
+    for _ in range(998):
+        looked_at(rotation, parts)
+    assert [looked_at(rotation, parts) for _ in range(4)] == [
+        (name, ["m3", "m5", name]) for name in ("m0", "m1", "m2", "m4")
+    ]
+    parts["m3"] = 1.0
+    assert looked_at(rotation, parts) == ("m3", ["m3", "m5"])
+
+
+def test_a_turn_among_many_weights_looks_at_the_first_of_each() -> None:
+    parts = {f"m{index}": 1.0 for index in range(900)}
+    rotation = Rotation()
+    rotation.seat({name: 1.0 + index % 3 for index, name in enumerate(parts)})
+    assert {len(looked_at(rotation, parts)[1]) for _ in range(2000)} == {3}
+
+
+def test_slow_start_has_the_share_of_its_part_in_a_line() -> None:
+    parts = {"a": 0.25, "b": 1.0, "c": 1.0, "d": 1.0}
+    rotation = Rotation()
+    rotation.seat(dict.fromkeys(parts, 1.0))
+    assert Counter(looked_at(rotation, parts)[0] for _ in range(130)) == {"a": 10, "b": 40, "c": 40, "d": 40}
+
+
+def test_where_all_start_slowly_their_parts_are_their_weights() -> None:
+    parts = {"a": 0.2, "b": 0.4, "c": 0.4}
+    rotation = Rotation()
+    rotation.seat(dict.fromkeys(parts, 1.0))
+    assert Counter(looked_at(rotation, parts)[0] for _ in range(100)) == {"a": 20, "b": 40, "c": 40}
+
+
+def test_slow_start_has_the_share_of_its_part_among_unequal_weights() -> None:
+    parts = {"a": 0.5, "b": 1.0, "c": 1.0}
+    rotation = Rotation()
+    rotation.seat({"a": 4.0, "b": 2.0, "c": 1.0})
+    assert Counter(looked_at(rotation, parts)[0] for _ in range(50)) == {"a": 20, "b": 20, "c": 10}
+
+
+def test_nobody_there_leaves_everything_as_it_was() -> None:
+    for weights in ({"a": 1.0, "b": 1.0}, {"a": 2.0, "b": 1.0}):
+        rotation, undisturbed = Rotation(), Rotation()
+        taken = []
+        for _ in range(6):
+            assert looked_at(rotation, {"a": 0.0, "b": 0.0} | dict.fromkeys(weights, 0.0))[0] is None
+            taken.append(turn(rotation, weights))
+        assert taken == turns(undisturbed, weights, 6)
+
+
+def test_members_that_drain_leave_the_others_one_line() -> None:
+    parts = {f"m{index}": 1.0 for index in range(5)} | {"x": 0.0}
+    rotation = Rotation()
+    rotation.seat(dict.fromkeys(parts, 1.0) | {"x": 0.0})
+    assert [len(looked_at(rotation, parts)[1]) for _ in range(10)] == [2] * 10
+
+
+def test_a_member_with_another_weight_goes_over_to_its_line() -> None:
+    members = {f"m{index}": 1.0 for index in range(20)}
+    rotation = Rotation()
+    turns(rotation, members, 30)
+    members["m0"] = 21.0
+    assert Counter(turns(rotation, members, 400))["m0"] == 210
+    rotation.keep(name for name in members if name != "m0")
+    del members["m0"]
+    assert set(Counter(turns(rotation, members, 190)).values()) == {10}
+
+
+def test_those_that_stay_keep_what_they_are_owed() -> None:
+    members = {"a": 5.0, "b": 1.0, "c": 1.0}
+    rotation = Rotation()
+    taken = []
+    for count in range(14):
+        rotation.seat(members | {f"new {count}": 1.0})
+        taken += turns(rotation, members, 1)
+        rotation.keep(members)
+    assert " ".join(taken) == "a a b a c a a a a b a c a a"
+
+
+def test_who_is_new_comes_first() -> None:
+    members = dict.fromkeys("abc", 1.0)
+    rotation = Rotation()
+    turns(rotation, members, 4)
+    assert "".join(turns(rotation, members | dict.fromkeys("xy", 1.0), 6)) == "xybcax"
 
 
 def test_a_single_equal_turn_charges_no_credit() -> None:
@@ -163,8 +320,68 @@ def test_rendezvous_spreads_by_weight() -> None:
 
 
 def picks(balances: Balances, of: Pool, count: int) -> list[str]:
-    candidates = [Candidate(name, member.weight) for name, member in zip(balances.names(of), of.members, strict=True)]
-    return [candidates[balances.pick(of, candidates, 0.0)].name for _ in range(count)]
+    roster = balances.roster(of)
+
+    def look(place: int) -> Candidate:
+        return Candidate(roster.names[place], of.members[place].weight)
+
+    found = [balances.find(of, look, 0.0) for _ in range(count)]
+    return [roster.names[place] for place in found if place is not None]
+
+
+def test_what_cannot_be_asked_is_drawn_for_nobody_and_takes_no_share_from_the_others() -> None:
+    one = pool(
+        "r[0]", *(Member(target(f"{name}/m"), weight) for name, weight in zip("abcd", (4, 2, 1, 1), strict=True))
+    )
+    one = msgspec.structs.replace(one, balance=Balance.RANDOM)
+    balances = Balances(random.Random(1).random)
+    factors = {"a": 0.0, "b": 0.5, "c": 1.0, "d": 1.0}
+
+    def look(place: int) -> Candidate | None:
+        name = balances.roster(one).names[place]
+        return Candidate(name, one.members[place].weight, factors[name]) if factors[name] else None
+
+    taken = Counter(balances.find(one, look, 0.0) for _ in range(3000))
+    assert taken.keys() == {1, 2, 3}
+    assert all(900 < count < 1100 for count in taken.values())
+
+
+def test_of_two_at_random_none_is_one_that_cannot_be_asked() -> None:
+    one = msgspec.structs.replace(pool("r[0]", *(target(f"{name}/m") for name in "abcd")), balance=Balance.FASTEST)
+    balances = Balances(random.Random(1).random)
+    members = {name: idle(name) for name in "abc"}
+    taken = Counter(balances.find(one, lambda place: members.get("abcd"[place]), 0.0) for _ in range(600))
+    assert taken.keys() == {0, 1, 2}
+    assert all(150 < count < 250 for count in taken.values())
+    assert balances.find(one, lambda place: members["a"] if place == 0 else None, 0.0) == 0
+    assert balances.find(one, lambda _: None, 0.0) is None
+
+
+def test_who_is_idle_is_the_least_busy_and_nobody_else_is_looked_at() -> None:
+    names = [f"p{index}" for index in range(100)]
+    one = msgspec.structs.replace(pool("r[0]", *(target(f"{name}/m") for name in names)), balance=Balance.LEAST_BUSY)
+    balances = Balances(lambda: 0.0)
+    members = [idle(name) for name in names]
+    seen: list[int] = []
+
+    def look(place: int) -> Candidate:
+        seen.append(place)
+        return members[place]
+
+    for place in range(100):
+        assert balances.find(one, look, 0.0) == place
+    assert len(seen) == 100
+    for place, member in enumerate(members):
+        assert member.state is not None
+        member.state.in_flight = 2 if place != 77 else 1
+    assert balances.find(one, look, 0.0) == 77
+
+
+def test_who_is_idle_is_not_the_least_busy_for_a_small_weight() -> None:
+    one = pool("r[0]", Member(target("a/m"), 1), Member(target("b/m"), 4))
+    one = msgspec.structs.replace(one, balance=Balance.LEAST_BUSY)
+    members = [idle("a"), idle("b", 4.0, in_flight=1)]
+    assert Balances(lambda: 0.0).find(one, members.__getitem__, 0.0) == 1
 
 
 def test_counters_survive_a_reload_for_unchanged_members() -> None:

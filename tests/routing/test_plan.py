@@ -136,6 +136,41 @@ def test_what_is_passed_over_is_told_once_with_its_reason() -> None:
     assert request.tried[0].command.selection == "fallback"
 
 
+def test_of_a_pool_is_told_who_was_passed_over_and_not_who_stands_behind() -> None:
+    world = World(Route("r", (pool("r[0]", *map(target, ("a/m", "b/m", "c/m"))),)), rng=lambda: 0.0)
+    world.state("b/m").admin = AdminState.MAINT
+    requests = [world.request() for _ in range(5)]
+    world.run()
+    assert [request.served_by for request in requests] == ["a/m", "c/m", "a/m", "c/m", "a/m"]
+    told = [[skipped.target.key for skipped in request.tried[0].command.skipped] for request in requests]
+    assert told == [[], ["b/m"], ["b/m"], ["b/m"], ["b/m"]]
+
+
+def test_a_large_pool_shares_equally_while_members_come_and_go() -> None:
+    names = [f"p{index}" for index in range(50)]
+    world = World(Route("r", (pool("r[0]", *(target(f"{name}/m") for name in names)),)))
+    for count in range(2000):
+        flapping = world.state(f"{names[count % 25]}/m")
+        flapping.admin = AdminState.MAINT if flapping.admin is AdminState.READY else AdminState.READY
+        world.request(world.now)
+        world.run()
+    taken = Counter(request.served_by for request in world.requests)
+    steady = [taken[f"{name}/m"] for name in names[25:]]
+    assert max(steady) - min(steady) <= 1
+    assert all(0 < taken[f"{name}/m"] <= max(steady) for name in names[:25])
+
+
+def test_many_that_are_passed_over_are_told_once_each() -> None:
+    members = [target(f"p{index}/m") for index in range(1000)]
+    world = World(Route("r", (pool("r[0]", *members, target("z/m")),)), rng=lambda: 0.0)
+    for one in members:
+        world.state(one.key).admin = AdminState.MAINT
+    request = world.request()
+    world.run()
+    assert request.served_by == "z/m"
+    assert [skipped.target.key for skipped in request.tried[0].command.skipped] == [one.key for one in members]
+
+
 def test_who_lacks_what_is_needed_is_not_asked() -> None:
     world = World(chain(Target(BLIND, "m"), target("b/m")))
     assert played(world) == ["a/m"]
