@@ -1,8 +1,8 @@
 """The seam for requests that no fixed header authorises: each is signed, or shows a token that ends.
 
 Fixed keys do not come by here: they are among an account's headers, made once. Who signs, or where tokens come
-from, is `aws` and `google`; they get what they sign with from the vendors' own libraries, which wait for the
-network where they are called. `Lease` keeps that off the loop and asks once for all who need it.
+from, is `aws`, `entra` and `google`; they get what they sign with from the vendors' own libraries, which wait for
+the network where they are called. `Lease` keeps that off the loop and asks once for all who need it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ import time
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
+import msgspec
+
 from sidecar.upstream.transport import Breach, Reply, Transport, TransportError, UpstreamRequest
 
-__all__ = ["Auth", "AuthorisedTransport", "Lease", "aside", "unavailable"]
+__all__ = ["Auth", "AuthorisedTransport", "BearerToken", "Lease", "aside", "unavailable"]
+
+_EARLY_S = 240.0  # of a token
 
 T = TypeVar("T")
 
@@ -49,7 +53,11 @@ class AuthorisedTransport:
 
     async def send(self, request: UpstreamRequest, *, connect_s: float) -> Reply:
         """See `Transport.send`."""
-        reply = await self._inner.send(await self._auth.authorise(request), connect_s=connect_s)
+        try:
+            authorised = await self._auth.authorise(request)
+        except OSError as error:  # all else the vendors' libraries have classes for
+            raise _unreadable(error) from None
+        reply = await self._inner.send(authorised, connect_s=connect_s)
         self._auth.answered(reply.status)
         return reply
 
@@ -107,6 +115,27 @@ class Lease(Generic[T]):
         return value
 
 
+class BearerToken:
+    """Shows a token with the requests of one provider; four minutes before its end another one is got.
+
+    Args:
+        get: As of a `Lease`.
+    """
+
+    def __init__(self, get: Callable[[], tuple[str, float | None]]) -> None:
+        self._token = Lease(get, early_s=_EARLY_S)
+
+    async def authorise(self, request: UpstreamRequest) -> UpstreamRequest:
+        """See `Auth.authorise`."""
+        token = await self._token.value()
+        return msgspec.structs.replace(request, headers=[*request.headers, ("Authorization", f"Bearer {token}")])
+
+    def answered(self, status: int) -> None:
+        """See `Auth.answered`: 403 is said of the account and its roles, and another token would not help."""
+        if status == 401:
+            self._token.end()
+
+
 def _looked_at(task: asyncio.Task[T]) -> None:
     """Nobody may have waited for it."""
     if not task.cancelled():
@@ -142,3 +171,10 @@ async def aside(work: Callable[[], T]) -> T:
 def unavailable(what: str, reason: str) -> TransportError:
     """The error for credentials that nobody gave; a reason holds no secret."""
     return TransportError(Breach.CREDENTIAL, f"{what}: {reason}")
+
+
+def _unreadable(error: OSError) -> TransportError:
+    """The error for a file that the environment names: a token's, a certificate's, a key's."""
+    if error.filename is None:
+        return unavailable("credentials", type(error).__name__)
+    return unavailable(f"{error.filename}", f"the credentials in it cannot be read: {error.strerror}")

@@ -1,9 +1,8 @@
 """Tokens of Microsoft Entra ID, by azure-identity: of a principal with a secret, or of whatever its chain finds.
 
 Knows nothing of what is asked. azure-identity is an optional dependency, and waits for the network: it is called
-aside. A token is good for an hour or a day; four minutes before its end another one is got, by one for all. A
-credential remembers its token, so that one that is not accepted would be given again: each time a new credential
-is asked.
+aside. A token is good for an hour or a day. A credential remembers its token, so that one that is not accepted would
+be given again: each time a new credential is asked.
 
 Source: learn.microsoft.com/python/api/overview/azure/identity-readme;
 learn.microsoft.com/azure/foundry/openai/how-to/managed-identity (read 2026-11).
@@ -15,15 +14,12 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from sidecar.model.topology import Auth
-from sidecar.upstream.authorised import Lease, unavailable
-from sidecar.upstream.transport import Breach, Origin, TransportError, UpstreamRequest
+from sidecar.upstream.authorised import BearerToken, unavailable
+from sidecar.upstream.transport import Breach, Origin, TransportError
 
 __all__ = ["EntraToken"]
 
-_EARLY_S = 240.0
 _PRINCIPAL = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
 # What the library logs is told by what it raises; where nobody listens, Python would write it to stderr.
 _NOWHERE = logging.NullHandler()
@@ -32,7 +28,7 @@ _SCOPE_OF_US = "https://cognitiveservices.azure.us/.default"  # the government's
 _UNREACHABLE = frozenset({"ServiceRequestError", "ServiceResponseError"})
 
 
-class EntraToken:
+class EntraToken(BearerToken):
     """What shows a token with the requests of one provider.
 
     Args:
@@ -41,17 +37,7 @@ class EntraToken:
     """
 
     def __init__(self, auth: Auth, origin: Origin) -> None:
-        self._token = Lease(_source(auth, origin), early_s=_EARLY_S)
-
-    async def authorise(self, request: UpstreamRequest) -> UpstreamRequest:
-        """See `Auth.authorise`."""
-        token = await self._token.value()
-        return msgspec.structs.replace(request, headers=[*request.headers, ("Authorization", f"Bearer {token}")])
-
-    def answered(self, status: int) -> None:
-        """See `Auth.answered`: 403 is said of the account's roles, and another token would not help."""
-        if status == 401:
-            self._token.end()
+        super().__init__(_source(auth, origin))
 
 
 def _source(auth: Auth, origin: Origin) -> Callable[[], tuple[str, float | None]]:

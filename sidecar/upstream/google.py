@@ -1,7 +1,7 @@
 """Tokens for Google's cloud, by google-auth: from a service account's key, or from the machine's own account.
 
 Knows nothing of what is asked. google-auth is an optional dependency, and waits for the network: it is called
-aside. A token is good for an hour; four minutes before its end another one is got, by one for all.
+aside. A token is good for an hour.
 
 Source: cloud.google.com/docs/authentication/application-default-credentials; google-auth.readthedocs.io
 (read 2026-11).
@@ -14,19 +14,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from sidecar.model.topology import Auth
-from sidecar.upstream.authorised import Lease, unavailable
-from sidecar.upstream.transport import Breach, Origin, TransportError, UpstreamRequest
+from sidecar.upstream.authorised import BearerToken, unavailable
+from sidecar.upstream.transport import Breach, Origin, TransportError
 
 __all__ = ["GoogleToken"]
 
-_EARLY_S = 240.0
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 
 
-class GoogleToken:
+class GoogleToken(BearerToken):
     """What shows a token with the requests of one provider.
 
     Args:
@@ -35,17 +32,7 @@ class GoogleToken:
     """
 
     def __init__(self, auth: Auth, origin: Origin) -> None:
-        self._token = Lease(_source(auth, origin.authority), early_s=_EARLY_S)
-
-    async def authorise(self, request: UpstreamRequest) -> UpstreamRequest:
-        """See `Auth.authorise`."""
-        token = await self._token.value()
-        return msgspec.structs.replace(request, headers=[*request.headers, ("Authorization", f"Bearer {token}")])
-
-    def answered(self, status: int) -> None:
-        """See `Auth.answered`: 403 is said of the account, and another token would not help."""
-        if status == 401:
-            self._token.end()
+        super().__init__(_source(auth, origin.authority))
 
 
 def _source(auth: Auth, where: str) -> Callable[[], tuple[str, float | None]]:

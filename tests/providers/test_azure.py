@@ -205,6 +205,18 @@ async def test_no_token_is_a_credential_that_is_wrong_and_told_in_our_words(iden
     assert cloud.asked == []
 
 
+async def test_a_certificate_that_is_not_there_is_a_credential_that_is_wrong(
+    identity: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("TENANT_ID", "t" * 8), ("CLIENT_ID", "c"), ("CLIENT_CERTIFICATE_PATH", "/nowhere/c.pem")):
+        monkeypatch.setenv(f"AZURE_{name}", value)
+    async with behind(whole, ENTRA) as (house, cloud):
+        await ask(house, "/v1/chat/completions", QUESTION)
+        (line,) = await house.wait_lines("attempt")
+    assert (line["kind"], cloud.asked) == ("credential", [])
+    assert "/nowhere/c.pem: the credentials in it cannot be read: No such file or directory" in line["error"]
+
+
 @pytest.mark.parametrize(("status", "token"), [(401, 2), (403, 1), (500, 1)])
 async def test_a_token_that_is_not_accepted_is_got_anew(identity: Identity, status: int, token: int) -> None:
     auth = EntraToken(Auth(AuthScheme.ENTRA), ORIGIN)

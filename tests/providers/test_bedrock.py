@@ -272,6 +272,16 @@ async def test_no_credentials_at_all(aws_home: Path, profile: str) -> None:
     assert cloud.asked == []
 
 
+async def test_a_token_file_that_is_not_there(aws_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere/token")
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/r")
+    async with behind(bedrock, SIGNED, f"cloud/{NOVA}") as (house, cloud):
+        await ask(house, "/v1/chat/completions", QUESTION)
+        (line,) = await house.wait_lines("attempt")
+    assert (line["kind"], cloud.asked) == ("credential", [])
+    assert "/nowhere/token: the credentials in it cannot be read: No such file or directory" in line["error"]
+
+
 async def test_a_body_that_comes_in_pieces_is_signed_whole() -> None:
     async def pieces() -> Any:
         yield b"a"

@@ -200,6 +200,18 @@ async def test_credentials_that_are_none_are_told_without_them() -> None:
     assert "authorized_user" not in str(caught.value)
 
 
+async def test_a_key_that_is_a_directory_is_a_credential_that_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path))
+    provider = "type: vertex, base_url: URL, project: my-project, location: europe-west4"
+    async with behind(vertex, provider, "cloud/gemini-3-flash") as (house, cloud):
+        await ask(house, "/v1/chat/completions", QUESTION)
+        (line,) = await house.wait_lines("attempt")
+    assert (line["kind"], cloud.asked) == ("credential", [])
+    assert f"{tmp_path}: the credentials in it cannot be read: Is a directory" in line["error"]
+
+
 async def test_an_account_that_gets_no_token_is_a_credential_that_is_wrong(provider: str, tokens: Tokens) -> None:
     tokens.status = 400
     async with behind(vertex, provider, "cloud/gemini-3-flash") as (house, cloud):
