@@ -54,7 +54,6 @@ _UNSAYABLE_STOPS = frozenset({StopReason.CONTEXT, StopReason.PAUSE, StopReason.O
 # Notes: what else an answer holds, each the whole of what stood there.
 _TOP, _CHOICE, _MESSAGE, _OTHERS = "~answer", "~choice", "~message", "~choices"
 _CARRIED = frozenset({"citations", "search_results"})  # what an answer says beside its text
-_CONTENT = ("content", "refusal", "reasoning_content", "reasoning", "tool_calls")
 
 
 def decode_response(body: Mapping[str, Any]) -> HubResponse | Failure:

@@ -11,7 +11,6 @@ openrouter.ai/docs/use-cases/reasoning-tokens; openrouter.ai/docs/features/promp
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 import msgspec
 
@@ -19,7 +18,7 @@ from sidecar.dialects.dialect import Untranslatable, check_choices
 from sidecar.dialects.efforts import effort_of
 from sidecar.dialects.losses import added, changed, dropped, foreign
 from sidecar.dialects.openai_chat_parts import AUDIO_FORMATS
-from sidecar.dialects.openai_shared import SAFETY, detail_of_responses, of_responses
+from sidecar.dialects.openai_shared import OUR_FILES, SAFETY, detail_of_responses, file_name, of_responses
 from sidecar.model.blocks import (
     Block,
     CacheMark,
@@ -41,10 +40,6 @@ __all__ = ["retold"]
 _OWN = Dialect.OPENAI_CHAT
 _MAX_STOPS = 4
 _FORMAT_NAME = "answer"
-_FILE_NAMES: Mapping[str, str] = MappingProxyType(
-    {"application/pdf": "file.pdf", "text/plain": "file.txt", "text/csv": "file.csv", "text/markdown": "file.md"}
-)
-_OUR_FILES = frozenset({Dialect.OPENAI_RESPONSES})  # whose file ids are the same store's
 
 
 def retold(request: HubRequest, wire: Wire, losses: list[Loss]) -> HubRequest:
@@ -218,14 +213,14 @@ class _Teller:
         if reason is not None:
             dropped(self._losses, path, reason)
             return None
-        detail, rest = detail_of_responses(media.extra) if self._dialect in _OUR_FILES else ({}, media.extra)
+        detail, rest = detail_of_responses(media.extra) if self._dialect in OUR_FILES else ({}, media.extra)
         foreign(self._losses, rest, path, _OWN)
         name = media.name
         if media.kind is not MediaKind.DOCUMENT and name:
             dropped(self._losses, f"{path}.name", f"openai-chat has no names of {media.kind.value}s")
             name = None
         if media.kind is MediaKind.DOCUMENT and media.inline and not name:
-            name = _FILE_NAMES.get(media.mime or "", "file")
+            name = file_name(media.mime)
             added(self._losses, f"{path}.name", "openai-chat wants a file's name")
         mark = self._mark(media.cache, path)
         return Media(media.kind, media.mime, media.url, media.inline, media.file_id, name, mark, detail)
@@ -235,7 +230,7 @@ class _Teller:
         kind = media.kind
         if kind is MediaKind.VIDEO:
             return "openai-chat has no video"
-        if media.file_id and (kind is not MediaKind.DOCUMENT or self._dialect not in _OUR_FILES):
+        if media.file_id and (kind is not MediaKind.DOCUMENT or self._dialect not in OUR_FILES):
             return f"openai-chat has no {kind.value} {media.file_id!r} of another store"
         if media.url and kind is not MediaKind.IMAGE:
             return f"openai-chat has no URLs of {kind.value}"

@@ -28,7 +28,7 @@ from sidecar.dialects.openai_responses_items import (
 )
 from sidecar.dialects.openai_responses_options import options
 from sidecar.dialects.openai_responses_reading import BREAKPOINT, ENCRYPTED, PARTS
-from sidecar.dialects.openai_shared import SAFETY, detail_of_chat, of_chat
+from sidecar.dialects.openai_shared import OUR_FILES, SAFETY, detail_of_chat, file_name, of_chat
 from sidecar.model.blocks import (
     Block,
     CacheMark,
@@ -64,9 +64,7 @@ _SAID_ELSEWHERE = frozenset({"include", "text", f"{NOTE}input", NOTE + ENCRYPTED
 _TIERS = frozenset({"auto", "default", "flex", "scale", "priority"})
 _MIN_OUTPUT_TOKENS = 16
 _MAX_CALL_ID_CHARS = 64
-_FILE_NAMES: Mapping[str, str] = MappingProxyType({"application/pdf": "file.pdf", "text/plain": "file.txt"})
 _SCHEMES = ("http://", "https://")
-_OUR_FILES = frozenset({DIALECT, Dialect.OPENAI_CHAT})  # whose file ids are the same store's
 
 
 def encode_request(request: HubRequest, wire: Wire, losses: list[Loss]) -> dict[str, Any]:
@@ -159,7 +157,7 @@ class _Turn:
         self._losses = losses
         self._own = dialect is DIALECT
         self._of_chat = dialect is Dialect.OPENAI_CHAT
-        self._keeps_files = dialect in _OUR_FILES
+        self._keeps_files = dialect in OUR_FILES
         self._extra = message.extra
 
     def items(self) -> Iterator[dict[str, Any]]:
@@ -304,7 +302,7 @@ class _Turn:
         if block.name is not None:
             part["filename"] = block.name
         elif not self._own and block.inline is not None:
-            part["filename"] = _FILE_NAMES.get(block.mime or "", "file")
+            part["filename"] = file_name(block.mime)
             added(self._losses, f"{path}.name", "a file has a name")
         return part
 

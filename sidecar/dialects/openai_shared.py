@@ -9,11 +9,16 @@ Source: the request schemas of platform.openai.com/docs/api-reference/chat and /
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from sidecar.dialects.losses import NOTE
+from sidecar.model.topology import Dialect
 
-__all__ = ["SAFETY", "detail_of_chat", "detail_of_responses", "of_chat", "of_responses"]
+__all__ = ["OUR_FILES", "SAFETY", "detail_of_chat", "detail_of_responses", "file_name", "of_chat", "of_responses"]
+
+OUR_FILES = frozenset({Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES})
+"""Whose file ids are the same store's."""
 
 SAFETY = f"{NOTE}safety_identifier"
 """A note: who asks was told by this name, not as `user`."""
@@ -23,7 +28,15 @@ _SAME = frozenset(
 )
 _CHAT_DETAIL = "image_url.detail"  # in the `extra` of a chat's image
 _DETAILS = frozenset({"auto", "low", "high"})  # Responses knows another, which chat does not
+_FILE_NAMES: Mapping[str | None, str] = MappingProxyType(
+    {"application/pdf": "file.pdf", "text/plain": "file.txt", "text/csv": "file.csv", "text/markdown": "file.md"}
+)
 _Fields = Mapping[str, Any]
+
+
+def file_name(mime: str | None) -> str:
+    """The name of a file that has none; both want one."""
+    return _FILE_NAMES.get(mime, "file")
 
 
 def of_chat(extra: _Fields) -> tuple[dict[str, Any], dict[str, Any]]:

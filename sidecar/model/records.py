@@ -98,16 +98,6 @@ class AttemptRecord(msgspec.Struct, omit_defaults=True, gc=False):
     malformed_events: int | None = None  # skipped in an otherwise healthy stream
     losses: list[str] | None = None
 
-    def set_usage(self, usage: Usage | None) -> None:
-        """Take over the tokens of an answer."""
-        if usage is None:
-            return
-        self.input_tokens = usage.input_tokens
-        self.output_tokens = usage.output_tokens
-        self.cache_read_tokens = usage.cache_read_tokens
-        self.cache_write_tokens = usage.cache_write_tokens
-        self.reasoning_tokens = usage.reasoning_tokens
-
 
 class RequestRecord(msgspec.Struct, omit_defaults=True, gc=False):
     """One `request` line: what the client asked for and what it got."""

@@ -311,10 +311,7 @@ class Exchange:
     async def _error(self) -> Failure:
         body = await self._take(MAX_ERROR_BYTES)
         assert self.status is not None
-        return self._refused(self.status, body)
-
-    def _refused(self, status: int, body: bytes) -> Failure:
-        return self._decoded(status, self._account.hide(body))
+        return self._decoded(self.status, self._account.hide(body))
 
     def _decoded(self, status: int, body: bytes) -> Failure:
         return provider_codec(self.dialect).decode_failure(status, self.provider_headers, body, time.time())

@@ -88,3 +88,12 @@ def test_how_closely_to_look_goes_both_ways_but_for_a_word_of_responses_alone(de
     (part,) = body["messages"][0]["content"]
     assert part["image_url"] == ({"url": PNG, "detail": detail} if detail in ("low", "high") else {"url": PNG})
     assert losses == ([] if known else ["messages[0].content[0].detail"])
+
+
+@pytest.mark.parametrize(("mime", "name"), [("text/csv", "file.csv"), ("application/zip", "file")])
+def test_a_file_without_a_name_gets_the_same_one_in_both(mime: str, name: str) -> None:
+    data = f"data:{mime};base64,aGk="
+    body, _ = to_responses(messages=[{"role": "user", "content": [{"type": "file", "file": {"file_data": data}}]}])
+    assert body["input"][0]["content"][0]["filename"] == name
+    asked = {"role": "user", "content": [{"type": "input_file", "file_data": data}]}
+    assert to_chat(input=[asked])[0]["messages"][0]["content"][0]["file"]["filename"] == name
