@@ -70,6 +70,7 @@ class Account:
     """
 
     __slots__ = (
+        "_headers",
         "_paths",
         "_secrets",
         "_static",
@@ -101,6 +102,8 @@ class Account:
         self._static = tuple(static)
         self._static_names = frozenset(name.lower() for name, _ in static)
         self._ways: dict[tuple[Operation, str, tuple[tuple[str, str], ...], bool], Way] = {}
+        # Those of the ways: equal ones are the same ones, so that a head is written once for all models.
+        self._headers: dict[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] = {}
 
     def way(self, operation: Operation, model: str, client: tuple[tuple[str, str], ...], *, stream: bool) -> Way:
         """How this is asked here; made once for clients that ask alike.
@@ -116,6 +119,7 @@ class Account:
         if way is None:
             if len(self._ways) >= _WAYS_MAX:
                 self._ways.clear()
+                self._headers.clear()
             way = self._ways[key] = self._way(*key)
         return way
 
@@ -125,6 +129,7 @@ class Account:
         dialect = DIALECT_OF[asked or operation]
         path = None if asked is None else self.path(asked, model, stream=stream)
         headers = self.headers(client, stream=stream, dialect=dialect)
+        headers = self._headers.setdefault(headers, headers)
         params, losses = self.params(asked or operation, client)
         wire = Wire(model, provider.facts(model), provider.quirks)
         return Way(asked, dialect, path, headers, wire, params, losses)

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.model.topology import Tls
+from sidecar.model.topology import Dialect, Operation, Provider, Tls
+from sidecar.upstream.account import Account
 from sidecar.upstream.client import AiohttpTransport
 from sidecar.upstream.factory import open_transport, parse_origin
 from sidecar.upstream.head import encode_head
@@ -96,3 +97,11 @@ def test_which_transport_serves_an_origin() -> None:
     assert isinstance(open_transport(origin, aiohttp=True), AiohttpTransport)
     trusting, _ = parse_origin("https://x", trust_env=True)
     assert isinstance(open_transport(trusting), AiohttpTransport)
+
+
+def test_a_head_is_written_once_for_all_models_of_a_provider() -> None:
+    up = Provider("up", "openai", "http://127.0.0.1:9", (Dialect.OPENAI_CHAT,), {Operation.CHAT: "/chat/completions"})
+    account = Account(up, Pool(parse_origin(up.base_url)[0]), "")
+    ways = [account.way(Operation.CHAT, f"model-{number}", (), stream=False) for number in range(3)]
+    assert len({id(way.headers) for way in ways}) == 1
+    assert account.way(Operation.CHAT, "model-0", (("x-title", "a"),), stream=False).headers != ways[0].headers
