@@ -29,7 +29,7 @@ from sidecar.model.errors import LLMError, ValidationError
 from sidecar.model.failures import Failure
 from sidecar.model.hub import Loss
 from sidecar.model.records import Outcome, Selection, Usage
-from sidecar.model.request import NEEDLESS, UNLIMITED, Call
+from sidecar.model.request import NEEDLESS, UNLIMITED, Call, recurs
 from sidecar.model.settings import OnLoss
 from sidecar.model.topology import Dialect, Operation, Route
 from sidecar.routing.breaker import BreakerState
@@ -149,7 +149,7 @@ def _begun(rooms: Rooms, call: Call, now: float, key: tuple[object, ...]) -> Tra
         return None
     command = Try(target, rooms.book.state(target, now), _PRIMARY, 1, UNTIMED, _CLOSED)
     trail = Trail(route, command, account, way, plain_relay(call, way.endpoint, way.wire, way.params))
-    if not route.minted:
+    if not route.minted and recurs(call.headers):
         if len(rooms.trails) >= _TRAILS_MAX:
             rooms.trails.clear()
         rooms.trails[key] = trail

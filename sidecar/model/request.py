@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from sidecar.model.topology import ClientDialect, Operation
 
-__all__ = ["NEEDLESS", "UNLIMITED", "Call", "ClientLimits", "Needs", "Peek"]
+__all__ = ["NEEDLESS", "UNLIMITED", "Call", "ClientLimits", "Needs", "Peek", "recurs"]
 
 # In the spelling of any dialect: what stands beside bytes that are no text, and cost tokens of their own.
 _MEDIA = (b";base64,", b'"base64"', b'"file_data"', b'"image_url"', b'"input_audio"', b'"inlineData"', b'"inline_data"')
@@ -18,6 +18,8 @@ _EFFECTS = ("background", "web_search_options", "mcp_servers")
 _OFF = frozenset({b"null", b"false", b"[]"})
 _CLIENTS_TYPES = frozenset({"function", "custom", None})
 _DECLARATIONS = frozenset({"functionDeclarations", "function_declarations"})  # Gemini's, many in one
+_OF_ONE_REQUEST = "idempotency-key"
+_KEPT_CHARS_MAX = 1024  # of all values together; a client makes them up
 _TOOLS = msgspec.json.Decoder(list[dict[str, Any]] | None).decode
 
 
@@ -109,3 +111,10 @@ class Call(msgspec.Struct, frozen=True):
     def stream(self) -> bool:
         """Whether the client asked for a stream."""
         return self.peek.stream
+
+
+def recurs(headers: Sequence[tuple[str, str]]) -> bool:
+    """Whether what was made for a client's headers is worth keeping for the next request with the same."""
+    if any(name.lower() == _OF_ONE_REQUEST for name, _ in headers):
+        return False
+    return sum(len(value) for _, value in headers) <= _KEPT_CHARS_MAX

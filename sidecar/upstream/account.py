@@ -14,6 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from sidecar.model.hub import How, Loss, Wire
+from sidecar.model.request import recurs
 from sidecar.model.secret import Secret, hidden, spellings
 from sidecar.model.topology import AuthScheme, Dialect, Operation, Params, Provider
 from sidecar.model.ways import DIALECT_OF, endpoint
@@ -116,11 +117,15 @@ class Account:
         """
         key = (operation, model, client, stream)
         way = self._ways.get(key)
-        if way is None:
-            if len(self._ways) >= _WAYS_MAX:
-                self._ways.clear()
-                self._headers.clear()
-            way = self._ways[key] = self._way(*key)
+        if way is not None:
+            return way
+        keeps = recurs(client)
+        if keeps and len(self._ways) >= _WAYS_MAX:
+            self._ways.clear()
+            self._headers.clear()
+        way = self._way(*key)
+        if keeps:
+            self._ways[key] = way
         return way
 
     def _way(self, operation: Operation, model: str, client: tuple[tuple[str, str], ...], stream: bool) -> Way:
@@ -129,7 +134,8 @@ class Account:
         dialect = DIALECT_OF[asked or operation]
         path = None if asked is None else self.path(asked, model, stream=stream)
         headers = self.headers(client, stream=stream, dialect=dialect)
-        headers = self._headers.setdefault(headers, headers)
+        if recurs(client):
+            headers = self._headers.setdefault(headers, headers)
         params, losses = self.params(asked or operation, client)
         wire = Wire(model, provider.facts(model), provider.quirks)
         return Way(asked, dialect, path, headers, wire, params, losses)

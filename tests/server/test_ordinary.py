@@ -131,6 +131,24 @@ async def test_whatever_becomes_of_it_nobody_can_tell_the_difference(fake: FakeP
     assert all(line["overhead_s"] for line in [*ordinary[1], *ordinary[2]])
 
 
+@pytest.mark.parametrize("given", [("User-Agent", "a" * 2000), ("Idempotency-Key", "one")])
+@pytest.mark.parametrize("wire", ["direct"])
+async def test_what_is_long_or_of_one_request_alone_is_not_kept(
+    house: House, fake: FakeProvider, given: tuple[str, str]
+) -> None:
+    """Clients would have us hold what they make up, or forget what others come with again and again."""
+    fake.script(ok())
+    async with await RawClient.to(house.socket) as client:
+        await client.ask(post(chat_body()))
+        account = house.manager.rooms.registry.account(house.manager.snapshot.providers["fake"])
+        for _ in range(2):
+            assert (await client.ask(post(chat_body(), given))).status == 200
+        kept = [*house.manager.rooms.trails], [*account._ways]
+        assert (await client.ask(post(chat_body(), ("User-Agent", "a")))).status == 200
+    assert kept == ([("default", "chat", None, ())], [("chat", "m", (), False)])
+    assert (len(house.manager.rooms.trails), len(account._ways), len(account._headers)) == (2, 2, 2)
+
+
 async def _under_way(house: House) -> Ordinary:
     async with asyncio.timeout(5):
         while not (found := [each for each in house.manager.active if isinstance(each, Ordinary)]):
