@@ -14,9 +14,10 @@ import msgspec
 from sidecar.model.hub import Loss
 from sidecar.model.topology import Dialect
 
-__all__ = ["EVENT_STREAM", "ReplyHeaders", "header_lines", "own_headers", "reply_headers"]
+__all__ = ["BODYLESS", "EVENT_STREAM", "ReplyHeaders", "header_lines", "own_headers", "reply_headers"]
 
 _REPEATED_CHARS_MAX = 512  # a client can make up a model of any length, and what was sent is kept for a while
+BODYLESS = frozenset({204, 304})  # says the status, so that nothing may follow the head (RFC 9112 section 6.3)
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 _LOSSES_MAX = 20  # told in a header
 

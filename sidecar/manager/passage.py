@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from sidecar.dialects.table import codec, provider_codec
-from sidecar.manager.headers import reply_headers
+from sidecar.manager.headers import BODYLESS, reply_headers
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.records import AttemptRecord, RequestRecord
 from sidecar.model.topology import Provider
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "Passage"]
 
 _OPERATION = "pass_through"
-_NO_BODY = frozenset({204, 304})
 
 
 class Asked:
@@ -105,7 +104,7 @@ class Passage:
             return
         assert self._passing.status is not None
         self.status = self._passing.status
-        self.streams = self.status not in _NO_BODY
+        self.streams = self.status not in BODYLESS
         generation = self._rooms.snapshot.generation
         ours = reply_headers(asked.request_id, "", "", generation=generation, target=self._provider.name)
         self.headers = [*self._passing.headers, *[*ours][1:]]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11
 
-from sidecar.manager.headers import ReplyHeaders, header_lines
+from sidecar.manager.headers import BODYLESS, ReplyHeaders, header_lines
 from sidecar.model.settings import Wire as WireSetting
 from sidecar.server import web
 
@@ -34,7 +34,6 @@ __all__ = ["DirectWire", "Headers", "PlainWire", "ResponseWire", "WholeResponse"
 Headers = ReplyHeaders | Sequence[tuple[str, str]]
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
-_NO_BODY = frozenset({204, 304})  # says the status, so that nothing may follow the head (RFC 9112 section 6.3)
 _STATUS_LINES[499] = "HTTP/1.1 499 Client Closed Request\r\n"
 
 
@@ -109,7 +108,7 @@ class DirectWire:
         """As `whole`."""
         if self._connection.leaving:
             self.keep_alive = False
-        self._begin(status, headers, "" if status in _NO_BODY else f"content-length: {len(body)}\r\n", body)
+        self._begin(status, headers, "" if status in BODYLESS else f"content-length: {len(body)}\r\n", body)
 
     def begin_now(self, status: int, headers: Headers, first: bytes) -> None:
         """As `begin`."""
