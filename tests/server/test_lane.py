@@ -121,6 +121,28 @@ async def test_time_that_the_client_takes_for_a_whole_answer_is_not_counted_as_o
     assert max(line["overhead_s"] for line in requests) < _LONG_S * 0.5
 
 
+async def test_a_bug_while_a_whole_answer_waits_for_its_client_is_told_as_what_it_is(
+    house: House, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(_: Connection) -> None:
+        raise LookupError("a bug")
+
+    fake.script(ok(), *[ok("w" * 100_000)] * 6)
+    async with await RawClient.to(house.socket, limit=4096) as client:
+        await client.ask(post(chat_body()))
+        monkeypatch.setattr(Connection, "_drain_helper", fails)
+        await client.send(post(chat_body()) * 6)
+        async with asyncio.timeout(5):
+            while not house.faults:
+                await asyncio.sleep(0.005)
+        assert not crossings(house)
+    assert [state.in_flight for state in house.manager.rooms.book.states] == [0]
+    assert not house.manager.active
+    [fault] = house.faults
+    assert "LookupError" in fault
+    house.faults.clear()
+
+
 async def test_what_is_sent_ahead_is_answered_in_its_turn(house: House, fake: FakeProvider) -> None:
     fake.script(ok(), ok("slowly", gap_s=0.1), ok())
     async with await RawClient.to(house.socket) as client:
