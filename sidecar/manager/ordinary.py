@@ -1,8 +1,9 @@
-"""The most ordinary request: one whole answer from the first target of its route, with nothing in its way.
+"""The most ordinary request: one whole answer from the first target of its route, or from the one whose turn it is.
 
-Nearly every request without a stream is one of these, so it is spared what it does not need: the engine
-and its plan, which choose among many, and the exchange, which waits, times and reads streams. What does not
-change from one to the next while a snapshot is in force is found out once: that is a `Trail`.
+There is nothing in its way. Nearly every request without a stream is one of these, so it is spared what it
+does not need: the engine and its plan, which choose among many, and the exchange, which waits, times and reads
+streams. What does not change from one to the next while a snapshot is in force is found out once: that is a
+`Trail`. Where a pool takes turns the trail forks, to each of its members.
 
 As soon as anything is not ordinary after all (the target refuses, breaks off, is late; the client leaves;
 somebody stops it), `going_on` makes an `Answer` of it that goes on from where it is, as if it had been one
@@ -14,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -31,7 +32,7 @@ from sidecar.model.hub import Loss
 from sidecar.model.records import Outcome, Selection, Usage
 from sidecar.model.request import NEEDLESS, UNLIMITED, Call, recurs
 from sidecar.model.settings import OnLoss
-from sidecar.model.topology import Dialect, Operation, Route
+from sidecar.model.topology import Dialect, Member, Operation, Pool, Route
 from sidecar.routing.breaker import BreakerState
 from sidecar.routing.commands import UNTIMED, Try
 from sidecar.routing.plan import suits
@@ -44,7 +45,7 @@ __all__ = ["Ordinary", "ordinary"]
 
 _OPERATIONS = frozenset({Operation.CHAT, Operation.COMPLETIONS, Operation.MESSAGES, Operation.GENERATE})
 _CLOSED, _PRIMARY = BreakerState.CLOSED, Selection.PRIMARY
-_TRAILS_MAX = 512  # a client can make up headers
+_TRAILS_MAX = 2048  # a client can make up headers
 _NEVER = float("inf")
 
 
@@ -79,7 +80,7 @@ class Trail:
         self.account = account
         self.prompt = account.prompt
         self.way = way
-        self.alone = len(route.chain) == 1
+        self.alone = len(route.chain) == 1 and len(route.chain[0].members) == 1
         # The least that an answer is waited for; who goes on then finds out how much longer.
         limit = route.timeouts.answer
         self.patience_s = min(route.timeouts.total_s, limit.min_s if limit.fixed_s is None else limit.fixed_s)
@@ -94,6 +95,19 @@ class Trail:
         return form, UpstreamRequest("POST", self._path, self.way.headers, form.body)
 
 
+class Fork:
+    """What ordinary requests for one model have in common whose route begins with a pool that takes turns."""
+
+    __slots__ = ("pool", "route")
+
+    def __init__(self, route: Route, pool: Pool) -> None:
+        self.route = route
+        self.pool = pool
+
+
+_Made = TypeVar("_Made", Trail, Fork)
+
+
 def ordinary(rooms: Rooms, call: Call, active: set[Any]) -> Ordinary | None:
     """The request as an ordinary one, which is then sent; None if it is not, and then nothing was done.
 
@@ -106,9 +120,17 @@ def ordinary(rooms: Rooms, call: Call, active: set[Any]) -> Ordinary | None:
     if peek.stream or call.strict:
         return None
     now = monotonic()
-    key = (peek.model, call.operation, call.route, call.headers)
-    trail: Trail | None = rooms.trails.get(key) or _begun(rooms, call, now, key)
-    if trail is None or not trail.state.is_ordinary:
+    key: tuple[object, ...] = (peek.model, call.operation, call.route, call.headers)
+    trail: Trail | Fork | None = rooms.trails.get(key) or _begun(rooms, call, key)
+    pool, place = None, None
+    if type(trail) is Fork:
+        pool, route = trail.pool, trail.route
+        place = rooms.balances.next(pool)
+        if place is None:
+            return None
+        key = (key, place)
+        trail = rooms.trails.get(key) or _to(rooms, call, key, route, pool.members[place])
+    if type(trail) is not Trail or not trail.state.is_ordinary:
         return None
     target = trail.command.target
     if peek.needs is not NEEDLESS and not suits(target, call):
@@ -127,33 +149,48 @@ def ordinary(rooms: Rooms, call: Call, active: set[Any]) -> Ordinary | None:
         return None
     if launched is None:
         return None
+    if pool is not None and place is not None:
+        rooms.balances.took(pool, place)
     rooms.budget.deposit(now)
     return Ordinary(rooms, call, active, trail, began=now, sent=Sent(form, request, launched, trail.way.dialect))
 
 
-def _begun(rooms: Rooms, call: Call, now: float, key: tuple[object, ...]) -> Trail | None:
-    """The trail of such requests, which is kept under this key; None if there is none."""
+def _begun(rooms: Rooms, call: Call, key: tuple[object, ...]) -> Trail | Fork | None:
+    """The trail of such requests, or where it forks, which is kept under this key; None if there is none."""
     if call.operation not in _OPERATIONS:
         return None
     try:
         route = rooms.router.resolve(call.peek.model, override=call.route)
     except LLMError:
         return None
-    members = route.chain[0].members
-    if len(members) != 1 or members[0].weight <= 0:
+    pool = route.chain[0]
+    if len(pool.members) == 1:
+        return _to(rooms, call, key, route, pool.members[0])
+    if pool.sticky is not None or rooms.balances.next(pool) is None:
         return None
-    target = members[0].target
+    return _kept(rooms, call, key, Fork(route, pool))
+
+
+def _to(rooms: Rooms, call: Call, key: tuple[object, ...], route: Route, member: Member) -> Trail | None:
+    """The trail to one target, which is kept under this key; None if there is none."""
+    if member.weight <= 0:
+        return None
+    target = member.target
     account = rooms.registry.account(target.provider)
     way = account.way(call.operation, target.model, call.headers, stream=False)
     if way.endpoint is None or way.path is None or way.losses or account.prompt is None:
         return None
-    command = Try(target, rooms.book.state(target, now), _PRIMARY, 1, UNTIMED, _CLOSED)
+    command = Try(target, rooms.book.state(target, monotonic()), _PRIMARY, 1, UNTIMED, _CLOSED)
     trail = Trail(route, command, account, way, plain_relay(call, way.endpoint, way.wire, way.params))
-    if not route.minted and recurs(call.headers):
+    return _kept(rooms, call, key, trail)
+
+
+def _kept(rooms: Rooms, call: Call, key: tuple[object, ...], made: _Made) -> _Made:
+    if not made.route.minted and recurs(call.headers):
         if len(rooms.trails) >= _TRAILS_MAX:
             rooms.trails.clear()
-        rooms.trails[key] = trail
-    return trail
+        rooms.trails[key] = made
+    return made
 
 
 class _Heard(msgspec.Struct):

@@ -140,6 +140,16 @@ class RoundRobin(_Rotating):
         name = self._rotation.first(part)
         return None if name is None else places[name]
 
+    def next(self, roster: Roster) -> int | None:
+        """The place of the member whose turn it is if it is well, whatever the others are; None if it takes a look."""
+        self._seat_all(roster)
+        name = self._rotation.next()
+        return None if name is None else roster.places.get(name)
+
+    def took(self, roster: Roster, place: int) -> None:
+        """That member takes its turn."""
+        self._rotation.oldest([roster.names[place]])
+
     def pick(self, candidates: Sequence[Candidate], _now: float) -> int:
         """Whose turn it is."""
         self._seat(self._weights({candidate.name: candidate.weight for candidate in candidates}))
@@ -271,11 +281,25 @@ class Balances:
 
     def find(self, pool: Pool, look: Look, now: float) -> int | None:
         """The place of the member to ask among its members, or None if none can be asked."""
+        return self._balancer(pool).find(self.roster(pool), look, now)
+
+    def next(self, pool: Pool) -> int | None:
+        """The place of the member to ask if it is well, whatever the others are; None if only `find` can tell."""
+        balancer = self._balancer(pool)
+        return balancer.next(self.roster(pool)) if isinstance(balancer, RoundRobin) else None
+
+    def took(self, pool: Pool, place: int) -> None:
+        """The member that `next` gave is asked."""
+        balancer = self._balancer(pool)
+        if isinstance(balancer, RoundRobin):
+            balancer.took(self.roster(pool), place)
+
+    def _balancer(self, pool: Pool) -> Balancer:
         entry = self._pools.get(pool.key)
         if entry is None or entry[0] is not pool.balance:
             balancer = STRATEGIES[pool.balance](self._rng, int(self._rng() * _START_TURNS))
             entry = self._pools[pool.key] = (pool.balance, balancer)
-        return entry[1].find(self.roster(pool), look, now)
+        return entry[1]
 
     def adopt(self, snapshot: Snapshot) -> None:
         """Go over to a new config: pools and members that are still there keep their counters."""

@@ -168,6 +168,13 @@ class Rotation:
             self._pass(seat)
         return moves[-1][0].name
 
+    def next(self) -> str | None:
+        """Whose turn it is if he is there and is to have a whole one; None if that depends on the others."""
+        if len(self._lines) != 1:
+            return None
+        [line] = self._lines.values()
+        return next(iter(line.seats))
+
     def oldest(self, names: Sequence[str]) -> int:
         """Take a turn among equals who are all there: the index of the member whose it is."""
         seats = [self._seats[name] for name in names]

@@ -18,6 +18,7 @@ import pytest
 
 from sidecar.manager.ordinary import Ordinary
 from sidecar.model.failures import Failure, Kind
+from sidecar.routing.health import AdminState
 from tests.fake_behaviours import (
     Behaviour,
     cut_after,
@@ -147,6 +148,48 @@ async def test_what_is_long_or_of_one_request_alone_is_not_kept(
         assert (await client.ask(post(chat_body(), ("User-Agent", "a")))).status == 200
     assert kept == ([("default", "chat", None, ())], [("chat", "m", (), False)])
     assert (len(house.manager.rooms.trails), len(account._ways), len(account._headers)) == (2, 2, 2)
+
+
+@pytest.mark.parametrize("wire", _WIRES)
+async def test_the_targets_of_a_pool_take_turns(fake: FakeProvider, wire: str) -> None:
+    pool = "{default: {chain: [{fake/m: 1, fake/other: 1, fake/third: 1}]}}"
+    async with open_house(config(fake.base_url, wire=wire, routes=pool)) as house:
+
+        async def served(client: RawClient, count: int) -> list[str]:
+            before = len(house.lines("request"))
+            for _ in range(count):
+                assert (await client.ask(post(chat_body()))).status == 200
+            return [line["target"] for line in (await house.wait_lines("request", before + count))[before:]]
+
+        async with await RawClient.to(house.socket) as client:
+            first = await served(client, 12)
+            assert {*first} == {"fake/m", "fake/other", "fake/third"}
+            assert first == first[:3] * 4
+            house.manager.rooms.book.set_admin("fake/m", AdminState.MAINT)
+            assert set(await served(client, 6)) == {"fake/other", "fake/third"}
+            house.manager.rooms.book.set_admin("fake/m", AdminState.READY)
+            again = await served(client, 6)
+            assert {*again[:3]} == {"fake/m", "fake/other", "fake/third"}
+            assert again == again[:3] * 2
+            fake.on("m", status(503))
+            last = await served(client, 3)
+            assert "fake/m" not in last
+            attempts = house.lines("attempt")[-4:]
+            assert [line["outcome"] for line in attempts if line["target"] == "fake/m"] == ["failed"]
+
+
+@pytest.mark.parametrize("wire", ["direct"])
+async def test_a_request_to_a_pool_is_ordinary(fake: FakeProvider, wire: str) -> None:
+    pool = "{default: {chain: [{fake/m: 1, fake/other: 1}]}}"
+    async with (
+        open_house(config(fake.base_url, wire=wire, routes=pool)) as house,
+        await RawClient.to(house.socket) as client,
+    ):
+        for _ in range(4):
+            await client.ask(post(chat_body()))
+        fake.script(silence())
+        await client.send(post(chat_body()))
+        await _under_way(house)
 
 
 async def _under_way(house: House) -> Ordinary:
