@@ -5,7 +5,8 @@
 `answer`        one request, from its plan to its two log lines: the corridor that every request walks
 `race`          attempts of a request that run at the same time
 `pins`          requests that only one provider can answer
-`ordinary`      the request that has nothing in its way; `stencil`: its lines and headers, copied from those before
+`ordinary`      the request that has nothing in its way
+`trail`         what such requests have in common; `stencil`: their lines and headers, copied from those before
 `passage`       a request that is passed on as it is
 `recorder`      what happened to a request, as lines and counts
 `headers`       those of the answer to the client
