@@ -95,7 +95,18 @@ class Recorder:
         began: When the request came, on the monotonic clock; None: now.
     """
 
-    __slots__ = ("_backoff_s", "_began", "_call", "_generation", "_log", "_metrics", "_tried", "_waited_s", "request")
+    __slots__ = (
+        "_backoff_s",
+        "_began",
+        "_call",
+        "_generation",
+        "_log",
+        "_metrics",
+        "_tried",
+        "_waited_s",
+        "_waited_until",
+        "request",
+    )
 
     def __init__(
         self, call: Call, generation: int, log: DebugLogger, metrics: MetricsCollector, began: float | None = None
@@ -106,6 +117,7 @@ class Recorder:
         self._began = monotonic() if began is None else began
         self._generation = generation
         self._waited_s = 0.0  # for providers, the client and backoff
+        self._waited_until = 0.0  # by an attempt
         self._backoff_s = 0.0
         self._tried: list[_Tried] = []
         self.request = RequestRecord(
@@ -207,7 +219,9 @@ class Recorder:
             if exchange.served:  # it was told as an answer, and broke
                 self._tried.pop()
             self._tried.append(_Tried(exchange, command, failure, now))
-        self._waited_s += exchange.waited_s
+        # Attempts that raced waited at the same time.
+        self._waited_s += min(exchange.waited_s, now - max(exchange.began, self._waited_until))
+        self._waited_until = now
         record = self._attempt(exchange, command, _TEXTS[outcome], failure, now - exchange.began)
         self._sum_up(record)
         self._log.attempt(record)

@@ -75,10 +75,10 @@ class Exchange:
     # fmt: off
     __slots__ = (
         "_account", "_asked", "_call", "_ended", "_form", "_late", "_launched", "_limits", "_listener", "_model",
-        "_on_loss", "_own_watchdog", "_prompt_reply", "_reading", "_reply", "_request", "_rescue", "_stopped",
-        "_stream", "_streams", "_tap", "_way", "began", "body", "bytes_out", "connect_s", "dialect", "due", "ending",
-        "failure", "finish_reason", "first_token_s", "head_s", "id", "losses", "model_served", "provider_headers",
-        "reused", "served", "status", "translates", "usage", "waited_s",
+        "_on_loss", "_own_watchdog", "_prompt_reply", "_reading", "_reply", "_request", "_rescue", "_since",
+        "_stopped", "_stream", "_streams", "_tap", "_way", "began", "body", "bytes_out", "connect_s", "dialect",
+        "due", "ending", "failure", "finish_reason", "first_token_s", "head_s", "id", "losses", "model_served",
+        "provider_headers", "reused", "served", "status", "translates", "usage", "waited_s",
     )
     # fmt: on
 
@@ -106,7 +106,8 @@ class Exchange:
         self._launched: Launched | None = None  # sent without waiting
         self._listener: Callable[[], None] | None = None
         self._prompt_reply: PromptReply | None = None  # the reply, while nobody waits for it
-        self._asked = 0.0  # since when the provider is waited for; until then it was counted
+        self._asked = 0.0  # since when a listener waits for the provider; until then it was counted
+        self._since: float | None = None  # the same of who waits by waiting, if somebody does
         self._reply: Reply | None = None
         self._on_loss = on_loss
         self._rescue = rescue
@@ -152,7 +153,7 @@ class Exchange:
 
     async def start(self) -> Failure | None:
         """Send, and wait for the whole answer or the first content; the failure if there is none."""
-        self._unheard()
+        self._count_wait()
         try:
             self.failure = await self._begin()
         except TransportError as error:
@@ -168,7 +169,7 @@ class Exchange:
         if self._ended:
             return b""
         if self._listener is not None:
-            self._unheard()
+            self._count_wait()
         try:
             return await self._next()
         except TransportError as error:
@@ -201,8 +202,7 @@ class Exchange:
     def close(self) -> None:
         """Idempotent. A connection whose answer was not read to its end is aborted at once."""
         self._ended = True
-        if self._listener is not None:
-            self._unheard()
+        self._count_wait()
         if self._own_watchdog is not None:
             self._own_watchdog.close()
         if self._reading is not None and not self._reading.cancel() and not self._reading.cancelled():
@@ -212,11 +212,12 @@ class Exchange:
         elif self._launched is not None:
             self._launched.abort()
 
-    def _unheard(self) -> None:
-        """Nobody is told any more of what comes; what went by until now was the provider's time."""
-        if self._listener is not None:
-            self._listener = None
-            self.waited_s += monotonic() - self._asked
+    def _count_wait(self) -> None:
+        """Nobody waits for the provider any more, or somebody else will: what went by until now was its time."""
+        since = self._since if self._listener is None else self._asked
+        self._listener = self._since = None
+        if since is not None:
+            self.waited_s += monotonic() - since
 
     async def _begin(self) -> Failure | None:
         request = self._request or self._asked_for()
@@ -232,7 +233,8 @@ class Exchange:
 
     async def _send(self, request: UpstreamRequest) -> None:
         """Until the head has come."""
-        connect_s, asked, prompt = self._limits.connect_s, monotonic(), self._account.prompt
+        connect_s, prompt = self._limits.connect_s, self._account.prompt
+        self._since = asked = monotonic()
         if self._launched is None:
             self._asked = asked
             self._await_head(asked)
@@ -243,7 +245,7 @@ class Exchange:
                 else:
                     reply = await prompt.land(self._launched, request, connect_s=connect_s)
         finally:
-            self.waited_s += monotonic() - asked
+            self._count_wait()
         self._headed(reply)
 
     def _headed(self, reply: Reply) -> None:
@@ -373,10 +375,6 @@ class Exchange:
         self.first_token_s = monotonic() - self.began
         self._progress(tap)
 
-    def _form_shaped(self, frames: bytes) -> bytes:
-        assert self._form is not None
-        return self._form.shaped(frames)
-
     async def _hold(self) -> None:
         """Keep back what has come until the route lets it go: what breaks before can still fail over."""
         held = [self.body]
@@ -434,12 +432,12 @@ class Exchange:
 
     async def _receive(self) -> bytes:
         assert self._reply is not None
-        asked = monotonic()
+        self._since = monotonic()
         try:
             with self._watchdog:
                 data = await self._reply.read()
         finally:
-            self.waited_s += monotonic() - asked
+            self._count_wait()
         self.bytes_out += len(data)
         return data
 

@@ -90,7 +90,7 @@ class PromptExchange(Exchange):
         rest = reply.take_rest()
         if rest is None:
             return self._unlisten() if launched.broken or launched.held_bytes > GATHERED_BYTES else False
-        self._unheard()
+        self._count_wait()
         self.bytes_out += len(rest)
         self.failure = self._judged(rest)
         return True
@@ -183,11 +183,15 @@ class PromptExchange(Exchange):
             self.bytes_out += len(data)
         return data
 
+    def _form_shaped(self, frames: bytes) -> bytes:
+        assert self._form is not None
+        return self._form.shaped(frames)
+
     def _unlisten(self) -> bool | None:
         """Somebody will wait now; gives what `started` then gives."""
         if self._launched is not None:
             self._launched.listen(None)
-        self._unheard()
+        self._count_wait()
         return None
 
 
