@@ -88,10 +88,10 @@ class Reloader:
         manager = self._manager
         before = manager.lost
         manager.lost = {path: f"{why}; what was read before stays in force" for path, why in unreadable.items()}
-        for path in manager.lost.keys() - before.keys():
+        for path in sorted(manager.lost.keys() - before.keys()):
             manager.log.event("warning", "config.warned", warning=manager.lost[path])
         known = manager.configuration.fingerprints()
-        for path in before.keys() - manager.lost.keys():
+        for path in sorted(before.keys() - manager.lost.keys()):
             if known.get(path) is not None:  # else a reload has told of it meanwhile, or needs it no more
                 manager.log.event("info", "config.found", path=path)
 
