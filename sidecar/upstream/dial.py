@@ -43,6 +43,7 @@ class Dialer:
         self._context: ssl.SSLContext | None = None
         self._making: asyncio.Task[ssl.SSLContext] | None = None  # of the context
         self._last_good: str | None = None
+        self._number = _is_number(origin.host)  # nobody has to be asked for its address
 
     async def dial(self, protocol: Callable[[], P], *, connect_s: float) -> P:
         """A connected protocol, after the TLS handshake; nothing is left when it fails or is cancelled.
@@ -56,6 +57,8 @@ class Dialer:
             async with asyncio.timeout_at(ends_at):
                 if self._tls is not None and self._context is None:
                     self._context = await self._made(self._tls)
+                if self._number:
+                    return await self._connect(protocol, self._host)
                 addresses = [address for _, address in await resolve(self._host, self._port)]
                 addresses.sort(key=lambda address: address != self._last_good)  # the rest keeps its order
                 for untried, address in zip(range(len(addresses), 1, -1), addresses, strict=False):
@@ -146,6 +149,14 @@ def _answered(key: tuple[asyncio.AbstractEventLoop, str, int], task: asyncio.Tas
 def _seen(task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
         task.exception()  # whoever asked may be gone: then nobody else looks at it
+
+
+def _is_number(host: str) -> bool:
+    """Whether a host is an address that may be connected to."""
+    try:
+        return not link_local(host)
+    except ValueError:
+        return False
 
 
 def link_local(text: str) -> bool:

@@ -27,7 +27,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -53,8 +53,21 @@ class Keeper(Protocol):
         """The connection is gone; may be told twice."""
 
 
+class _Dialling:
+    """Stands for the transport of a connection that is not there yet, of which it can only be asked to give up."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+
+    def abort(self) -> None:
+        """See `Transport.abort`."""
+        self._task.cancel()
+
+
 class Connection(asyncio.Protocol):
-    """One TCP or TLS connection, from its handshake until it is aborted or lost."""
+    """One TCP or TLS connection, from before its handshake until it is aborted or lost."""
 
     __slots__ = (
         "_bare_bytes",
@@ -79,19 +92,23 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_waiter",
         "_where",
+        "connect_s",
+        "fresh",
         "idle_since",
         "on_body",
     )
 
     def __init__(self, keeper: Keeper, where: str) -> None:
         self.idle_since = 0.0
+        self.fresh = True  # its first exchange is not over
+        self.connect_s: float | None = None  # that it took to get, while it is fresh
         self._keeper = keeper
         self._where = where  # for messages
         self._loop = asyncio.get_running_loop()
         self._chunks: list[bytes] = []
         # What the parser calls for a part of the body: no function of ours, because a burst has hundreds of parts.
         self.on_body = self._chunks.append
-        self._parser = HttpResponseParser(self)
+        self._parser: HttpResponseParser  # made when there is something to come
         self._transport: asyncio.Transport
         self._status = 0  # of the final head; 0 until it has come
         self._headers: list[tuple[str, str]] = []  # of the head (or the trailers) that is being parsed
@@ -110,6 +127,20 @@ class Connection(asyncio.Protocol):
         self._listener: Callable[[], None] | None = None
         self._drained: asyncio.Future[None] | None = None
 
+    # -- before it is there
+
+    def await_transport(self, dialling: asyncio.Task[None]) -> None:
+        """It is being dialled: whoever gives it up ends that."""
+        self._transport = cast(asyncio.Transport, _Dialling(dialling))
+
+    def fail(self, error: Exception) -> None:
+        """It cannot be dialled, or what was to be sent cannot."""
+        if not isinstance(error, TransportError):
+            self._source_error, error = error, TransportError(Breach.CONNECT, f"{self._where}: {error}")
+        if self._error is None:
+            self._error = error
+        self._drop(self._error.breach, "")
+
     # -- the exchange
 
     def begin(self, head: bytes, body: bytes | AsyncIterator[bytes], *, bodiless: bool) -> None:
@@ -125,24 +156,21 @@ class Connection(asyncio.Protocol):
         self._bodiless = bodiless
         self._send(head, body)
 
-    async def response(self, connect_s: float | None) -> HttpReply:
+    async def response(self) -> HttpReply:
         """Wait for the response's head.
 
-        Args:
-            connect_s: For the reply.
-
         Raises:
-            TransportError: RESET when nothing came, else CUT or PROTOCOL.
+            TransportError: RESET when nothing came, else CUT or PROTOCOL; why it could not be dialled.
         """
-        while (reply := self.response_now(connect_s)) is None:
+        while (reply := self.response_now()) is None:
             if self._error is not None:
                 raise self._source_error or self._error
             await self.wait()
         return reply
 
-    def response_now(self, connect_s: float | None) -> HttpReply | None:
+    def response_now(self) -> HttpReply | None:
         """The response whose head has come; None when none has, for now or for good."""
-        return HttpReply(self, self._status, self._head, connect_s) if self._status else None
+        return HttpReply(self, self._status, self._head, self.connect_s) if self._status else None
 
     def whole_now(self) -> tuple[int, Sequence[tuple[str, str]], bytes] | None:
         """The response whose end has come; see `Launched.whole_now`."""
@@ -332,6 +360,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected, TLS included."""
+        self._parser = HttpResponseParser(self)
         self._transport = transport  # type: ignore[assignment]  # uvloop's is not a subclass of asyncio's
 
     def data_received(self, data: bytes) -> None:

@@ -58,26 +58,54 @@ class Pool:
 
     async def send(self, request: UpstreamRequest, *, connect_s: float) -> HttpReply:
         """See `Transport.send`."""
-        return await self.land(self.launch(request), request, connect_s=connect_s)
+        launched = self.launch(request, connect_s=connect_s)
+        return await self.land(launched, request, connect_s=connect_s)
 
-    def launch(self, request: UpstreamRequest) -> Connection | None:
-        """Send the request at once, on an idle connection; None when there is none. `land` comes next."""
+    def launch(self, request: UpstreamRequest, *, connect_s: float | None = None) -> Connection | None:
+        """Send the request at once, on an idle connection, or on a new one as soon as it is there. `land` comes next.
+
+        Args:
+            request: What to send.
+            connect_s: As for `send`; None: only an idle connection will do, and without one there is None.
+        """
         connection = self._reused() if self._idle else None
         if connection is not None:
             self._begin(connection, request)
+        elif connect_s is not None and not self._closed:
+            connection = self._dialled(request, connect_s)
         return connection
 
     async def land(self, connection: Connection | None, request: UpstreamRequest, *, connect_s: float) -> HttpReply:
         """The response to what was launched; what could not be, or got no answer at all, is sent now."""
         if connection is not None:
             try:
-                return await connection.response(None)
+                return await connection.response()
             except TransportError as error:
-                if error.breach is not Breach.RESET or not isinstance(request.body, bytes) or self._closed:
+                again = error.breach is Breach.RESET and isinstance(request.body, bytes) and not connection.fresh
+                if not again or self._closed:
                     raise
-        connection, took_s = await self._opened(connect_s)
-        self._begin(connection, request)
-        return await connection.response(took_s)
+        self._require_open()
+        return await self._dialled(request, connect_s).response()
+
+    def _dialled(self, request: UpstreamRequest, connect_s: float) -> Connection:
+        """A connection that sends the request once it is there; whoever listens to it is told if it will not be."""
+        connection = Connection(self, self._where)
+        self._running.add(connection)
+        dialling = self._dial(connection, request, connect_s)
+        connection.await_transport(asyncio.get_running_loop().create_task(dialling))
+        return connection
+
+    async def _dial(self, connection: Connection, request: UpstreamRequest, connect_s: float) -> None:
+        started = time.monotonic()  # uvloop's own clock stands still within a turn
+        try:
+            await self._dialer.dial(lambda: connection, connect_s=connect_s)
+            if connection.broken:  # given up in the very turn in which it was connected
+                return
+            self.opened += 1
+            connection.connect_s = time.monotonic() - started
+            self._begin(connection, request)
+        except Exception as error:  # noqa: BLE001 - told to whoever waits for the response, bugs included
+            connection.fail(error)
 
     def _begin(self, connection: Connection, request: UpstreamRequest) -> None:
         try:
@@ -88,7 +116,8 @@ class Pool:
 
     async def check(self, *, connect_s: float) -> None:
         """See `Transport.check`."""
-        connection, _ = await self._opened(connect_s)
+        self._require_open()
+        connection = await self._dialer.dial(lambda: Connection(self, self._where), connect_s=connect_s)
         connection.abort()
 
     async def aclose(self) -> None:
@@ -109,6 +138,8 @@ class Pool:
             connection.abort()
             return
         self._running.discard(connection)
+        connection.connect_s = None
+        connection.fresh = False
         self._idle[connection] = None
         connection.idle_since = time.monotonic()
         if self._expiry is None:
@@ -129,20 +160,6 @@ class Pool:
             return None
         self._running.add(connection)
         return connection
-
-    async def _opened(self, connect_s: float) -> tuple[Connection, float]:
-        """A new connection, and how long it took."""
-        self._require_open()
-        started = time.monotonic()  # uvloop's own clock stands still within a turn
-        connection = await self._dialer.dial(lambda: Connection(self, self._where), connect_s=connect_s)
-        self.opened += 1
-        self._running.add(connection)
-        try:
-            self._require_open()
-        except TransportError:
-            connection.abort()
-            raise
-        return connection, time.monotonic() - started
 
     def _require_open(self) -> None:
         if self._closed:

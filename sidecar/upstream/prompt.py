@@ -51,7 +51,7 @@ class PromptExchange(Exchange):
             request = self._asked_for()
         except ValidationError:
             return False
-        launched = None if isinstance(request, Failure) else prompt.launch(request)
+        launched = None if isinstance(request, Failure) else prompt.launch(request, connect_s=self._limits.connect_s)
         if launched is None:
             return False
         self._launched, self._listener = launched, listener
@@ -78,7 +78,7 @@ class PromptExchange(Exchange):
         if launched is None or self._stopped is not None:
             return self._unlisten()
         if reply is None:
-            reply = launched.response_now(None)
+            reply = launched.response_now()
             if reply is None:
                 return self._unlisten() if launched.broken else False
             self._prompt_reply = reply

@@ -165,7 +165,7 @@ class Launched(Protocol):
     def more(self) -> bytes | None:
         """What has come of a body that goes on; None: ask the reply, for there is none, or something else to tell."""
 
-    def response_now(self, connect_s: float | None) -> PromptReply | None:
+    def response_now(self) -> PromptReply | None:
         """The reply whose head has come; None when none has, for now or for good."""
 
     def abort(self) -> None:
@@ -174,10 +174,15 @@ class Launched(Protocol):
 
 @runtime_checkable
 class Prompt(Protocol):
-    """A transport that can send at once, when it has a connection at hand."""
+    """A transport that can send at once, when it has a connection at hand, or as soon as it has one."""
 
-    def launch(self, request: UpstreamRequest) -> Launched | None:
-        """Send the request without waiting; None when that cannot be done."""
+    def launch(self, request: UpstreamRequest, *, connect_s: float | None = None) -> Launched | None:
+        """Send the request without waiting; None when that cannot be done.
+
+        Args:
+            request: What to send.
+            connect_s: The limit for a new connection; None: only one that is at hand will do.
+        """
 
     async def land(self, launched: Launched | None, request: UpstreamRequest, *, connect_s: float) -> Reply:
         """As `Transport.send`, of a request that was launched, or could not be."""

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from sidecar.upstream.http import Connection
 from sidecar.upstream.pool import Pool
 from sidecar.upstream.transport import Breach, Reply, Transport, TransportError, UpstreamRequest
 from tests.upstream.scripted import BOUND_S, OK, Peer, Script, answering, get, post, serving
@@ -313,3 +314,55 @@ async def test_closing_does_not_pass_for_the_end_of_a_close_delimited_body(poole
         with pytest.raises(TransportError) as caught:
             await reply.read()
         assert caught.value.breach is Breach.CUT
+
+
+async def _news(connection: Connection, until: Callable[[Connection], bool]) -> None:
+    """Until its listener was told often enough."""
+    told = asyncio.Event()
+    connection.listen(told.set)
+    async with asyncio.timeout(BOUND_S):
+        while not until(connection):
+            await told.wait()
+            told.clear()
+
+
+async def test_what_is_launched_is_sent_on_a_new_connection_as_soon_as_it_is_there(pooled: Callable[..., Pool]) -> None:
+    async with serving(answering(OK)) as server:
+        pool = pooled(server.origin)
+        assert pool.launch(post(b"{}")) is None  # none is idle
+        for number in (1, 2):
+            launched = pool.launch(post(b"{}"), connect_s=BOUND_S)
+            assert launched is not None
+            assert pool.in_use == 1
+            await _news(launched, lambda each: each.whole_now() is not None)
+            reply = launched.response_now()
+            assert reply is not None
+            assert (reply.connect_s is not None) is (number == 1)
+            assert reply.take_rest() == b"ok"
+        await pool.aclose()
+    assert (server.accepted, pool.opened) == (1, 1)
+
+
+async def test_who_listens_is_told_that_there_will_be_no_connection(pooled: Callable[..., Pool]) -> None:
+    async with serving(answering(OK)) as server:
+        origin = server.origin
+    pool = pooled(origin)
+    launched = pool.launch(post(b"{}"), connect_s=BOUND_S)
+    assert launched is not None
+    await _news(launched, lambda each: each.broken)
+    with pytest.raises(TransportError) as caught:
+        await pool.land(launched, post(b"{}"), connect_s=BOUND_S)
+    assert (caught.value.breach, pool.in_use) == (Breach.CONNECT, 0)
+
+
+async def test_a_launch_that_is_given_up_leaves_no_connection(pooled: Callable[..., Pool]) -> None:
+    async with serving(answering(OK)) as server:
+        pool = pooled(server.origin)
+        launched = pool.launch(post(b"{}"), connect_s=BOUND_S)
+        assert launched is not None
+        launched.abort()
+        assert (launched.broken, pool.in_use) == (True, 0)
+        assert await fetch(pool) == b"ok"
+        await pool.aclose()
+        await server.emptied()
+    assert pool.opened == 1
