@@ -393,13 +393,13 @@ class Answer:
         """There is something to send: the first time, it makes the response."""
         self._recorder.serves(exchange, command, now)
         exchange.served = True
-        self.body = exchange.body
+        self.body, exchange.body = exchange.body, b""  # a stream lives long, its first bytes need not
         if self._continuation is not None:
             return
         self.status = 200
         self.headers = self._recorder.headers(exchange, command)
         if streaming and self._route is not None and self._route.stream.rescue is Rescue.CONTINUE:
-            self._delivered = bytearray(exchange.body)
+            self._delivered = bytearray(self.body)
 
     def _estimate(self) -> None:
         """Nobody can count: the client gets an estimate that says so."""
