@@ -35,7 +35,6 @@ COPY --from=build /opt/llm-sidecar /opt/llm-sidecar
 ENV PATH=/opt/llm-sidecar/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONFAULTHANDLER=1 \
-    PYTHONMALLOC=malloc \
     RUNTIME_DIRECTORY=/run/sidecar \
     SIDECAR_CONFIG=/etc/sidecar/sidecar.yaml
 # For the sockets; a volume is writable where the root file system is not.

@@ -65,6 +65,7 @@ providers:
   fake: {{type: openai-compatible, base_url: "{fake.base_url}", api_key: k}}
 routes:
   default: {{chain: [fake/m]}}
+health: {{mode: "off"}}  # a check's connection would stay
 """
         async with RunningDaemon(tmp_path, config) as daemon:
             await _round(daemon, fake, 50)  # warms what a first request makes once
