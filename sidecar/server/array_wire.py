@@ -18,11 +18,11 @@ class ArrayWire:
         self._wire = wire
         self._framing = ArrayFraming()
 
-    async def whole(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> web.StreamResponse:
+    async def whole(self, status: int, headers: Headers, body: bytes) -> web.StreamResponse:
         """As `ResponseWire`; an answer that came whole is an array, too, an error is not."""
         if status == 200:
             body, headers = self._framing.take(body) + self._framing.end(), _as_json(headers)
-        return await self._wire.whole(status, headers, body, close=close)
+        return await self._wire.whole(status, headers, body)
 
     async def begin(self, status: int, headers: Headers, first: bytes) -> None:
         """As `ResponseWire`."""

@@ -91,9 +91,9 @@ class DataPlane:
             message = f"the body is larger than {limits.max_body_bytes} bytes (limits.max_body)"
             return await self._refuse(request, wire, 413, message)
         except TimeoutError:
-            return await self._fail(request, wire, stalled(limits.body_idle_s), close=True)
+            return await self._fail(request, wire, stalled(limits.body_idle_s))
         except MalformedBody:
-            return await self._fail(request, wire, BROKEN_CHUNKS, close=True)
+            return await self._fail(request, wire, BROKEN_CHUNKS)
         except LLMError as error:
             return await self._fail(request, wire, error.failure)
         connection = cast(Connection, request.protocol)
@@ -126,11 +126,11 @@ class DataPlane:
             )
             passage = self._manager.pass_on(unquote(name), asked)
         except TimeoutError:
-            return await self._fail(request, wire, stalled(limits.body_idle_s), close=True)
+            return await self._fail(request, wire, stalled(limits.body_idle_s))
         except MalformedBody:
-            return await self._fail(request, wire, BROKEN_CHUNKS, close=True)
+            return await self._fail(request, wire, BROKEN_CHUNKS)
         except LLMError as error:
-            return await self._fail(request, wire, error.failure, close=not request.content.is_eof())
+            return await self._fail(request, wire, error.failure)
         return await send(passage, wire)
 
     async def _read_only(self, request: web.BaseRequest, wire: ResponseWire, path: str) -> web.StreamResponse:
@@ -167,7 +167,7 @@ class DataPlane:
     async def _turn_away(self, request: web.BaseRequest, wire: ResponseWire, refusal: Refusal) -> web.StreamResponse:
         failure = refused(refusal.status, refusal.message, refusal.code)
         extra = [("www-authenticate", "Bearer")] if refusal.status == 401 else []
-        return await self._fail(request, wire, failure, extra, close=not request.content.is_eof())
+        return await self._fail(request, wire, failure, extra)
 
     async def _not_posted(self, request: web.BaseRequest, wire: ResponseWire, path: str) -> web.StreamResponse:
         """Say that a place takes POST; to who wants a WebSocket there, in the status on which such clients do POST."""
@@ -186,7 +186,7 @@ class DataPlane:
         extra: Sequence[tuple[str, str]] = (),
     ) -> web.StreamResponse:
         """Answer a request that is not let in; its body is not read, so the connection ends with it."""
-        return await self._fail(request, wire, refused(status, message), extra, close=not request.content.is_eof())
+        return await self._fail(request, wire, refused(status, message), extra)
 
     async def _fail(
         self,
@@ -194,8 +194,6 @@ class DataPlane:
         wire: ResponseWire,
         failure: Failure,
         extra: Sequence[tuple[str, str]] = (),
-        *,
-        close: bool = False,
     ) -> web.StreamResponse:
         request_id, _ = request_id_of(request.headers)
         path = request.raw_path.partition("?")[0]
@@ -204,7 +202,7 @@ class DataPlane:
         answer = self._refusals.told(
             failure, request_id, method=request.method, path=path, peer_uid=uid, dialect=dialect, extra=extra
         )
-        return await wire.whole(*answer, close=close)
+        return await wire.whole(*answer)
 
 
 async def _json(request: web.BaseRequest, wire: ResponseWire, status: int, value: object) -> web.StreamResponse:

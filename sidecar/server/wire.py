@@ -40,8 +40,8 @@ _STATUS_LINES[499] = "HTTP/1.1 499 Client Closed Request\r\n"
 class ResponseWire(Protocol):
     """One response: `whole`, or `begin`, `write` ... `end`. What it returns goes back to aiohttp."""
 
-    async def whole(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> web.StreamResponse:
-        """Send a complete response; `close` ends the connection after it."""
+    async def whole(self, status: int, headers: Headers, body: bytes) -> web.StreamResponse:
+        """Send a complete response; where the request's body was not read to its end, the connection ends with it."""
 
     async def begin(self, status: int, headers: Headers, first: bytes) -> None:
         """Send the head of a stream and its first bytes; may be called once."""
@@ -137,9 +137,9 @@ class DirectWire:
 
     # The wire.
 
-    async def whole(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> web.StreamResponse:
-        """Send a complete response; `close` ends the connection after it."""
-        self.keep_alive = self.keep_alive and not close
+    async def whole(self, status: int, headers: Headers, body: bytes) -> web.StreamResponse:
+        """See `ResponseWire.whole`."""
+        self.keep_alive = self.keep_alive and not _unread(self._request)
         self.whole_now(status, headers, body)
         await self.room()
         return self._written()
@@ -178,6 +178,11 @@ class DirectWire:
     def _written(self) -> web.StreamResponse:
         # A duck of the three things that aiohttp's server asks of a response (see the module's docstring).
         return cast(web.StreamResponse, _Written(self._status, keep_alive=self.keep_alive))
+
+
+def _unread(request: web.BaseRequest | None) -> bool:
+    """Whether the request's body has not come whole, so that nothing can follow it."""
+    return request is not None and (not request.content.is_eof() or request.content.exception() is not None)
 
 
 def _connection_of(request: web.BaseRequest) -> Connection:
@@ -220,10 +225,10 @@ class PlainWire:
         self._connection = _connection_of(request)
         self._stream: _Stream | None = None
 
-    async def whole(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> web.StreamResponse:
-        """Send a complete response; `close` ends the connection after it."""
+    async def whole(self, status: int, headers: Headers, body: bytes) -> web.StreamResponse:
+        """See `ResponseWire.whole`."""
         response = WholeResponse(status, headers, body)
-        if close or self._connection.leaving:
+        if self._connection.leaving or _unread(self._request):
             response.force_close()
         await response.prepare(self._request)
         await response.write_eof()

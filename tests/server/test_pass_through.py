@@ -246,6 +246,7 @@ async def test_an_upload_that_breaks_is_the_clients_error(
             await client.send(rest)
             reply = await client.reply()
         assert (reply.status, reply.error["code"], reply.error["message"]) == (status, "invalid_request", message)
+        assert reply.closes
         [line] = await house.wait_lines("request")
         assert (line["status"], line["kind"], line["error"]) == (status, "invalid_request", message)
 
