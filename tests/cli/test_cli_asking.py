@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import sys
 from asyncio.subprocess import PIPE
@@ -25,6 +26,15 @@ resilience: {breaker: {open: {base: 60s, floor: 60s}}}
 
 def _socket(daemon: RunningDaemon) -> tuple[str, str]:
     return "--socket", str(daemon.admin_path)
+
+
+async def test_stats_tell_costs_where_prices_are_known(tmp_path: Path) -> None:
+    priced = CONFIG.replace("beta: {type: embedded}", "beta: {type: embedded, models: {ok: {price: {output: 1000}}}}")
+    assert priced != CONFIG
+    async with RunningDaemon(tmp_path, priced) as daemon:
+        await daemon.chat("fragile")
+        told = (await sidecar("stats", *_socket(daemon))).out
+    assert len(re.findall(r"\$0\.[0-9]{4}", told)) == 2
 
 
 async def test_what_an_operator_sees_of_an_outage(tmp_path: Path) -> None:
