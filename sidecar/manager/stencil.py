@@ -1,8 +1,8 @@
 """What ordinary requests are told and what is written of them, made from what was of one before them.
 
 The records of ordinary requests for one model differ in ids, times, sizes and tokens only. The `Recorder` writes
-the first of them, as it writes any request; those that follow are copies of its two records, with what is
-their own filled in. So nothing that is the same in all of them is said here.
+the first of them, as it writes any request; those that follow fill in what is their own in its two records. So
+nothing that is the same in all of them is said here.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from time import monotonic
 from typing import Protocol
-
-from msgspec.structs import replace
 
 from sidecar.dialects.forms import Whole
 from sidecar.manager.headers import ReplyHeaders, own_headers
@@ -91,8 +89,8 @@ class Stencil:
         call, whole = served.call, served.whole
         assert whole is not None
         request_id, usage = call.request_id, whole.usage or _NO_USAGE
-        attempt = replace(self._attempt, request_id=request_id)
-        request = replace(self._request, request_id=request_id)
+        attempt, request = self._attempt, self._request  # which are encoded at once, and then serve the next
+        attempt.request_id = request.request_id = request_id
         attempt.client_request_id = request.client_request_id = call.client_request_id
         request.client_retry_count, request.peer_uid = call.client_retry_count, call.peer_uid
         attempt.upstream_request_id = upstream_request_id(served.provider_headers)
