@@ -8,42 +8,47 @@ anything but itself.
     data: {..."content":" word ",..."obfuscation":" aB3 "}\n\n
 
 The texts of many frames are cut out by their places, and the frames built anew from them: only what gives the
-very bytes that came is of the mould. What stands in the holes must be no more than a piece of text. Without
-quotes and backslashes it cannot end its string, and what can be printed is valid UTF-8 without control
-characters. Every other frame is for the decoder.
+very bytes that came is of the mould. What stands in the holes must be no more than a piece of text. Whole
+escapes aside, it has no quotes and backslashes, so it cannot end its string, and what can be printed is valid
+UTF-8 without control characters. Every other frame is for the decoder.
 """
 
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from operator import itemgetter
 
 __all__ = ["Mould"]
 
 # The keys whose texts mean nothing to us. Found in JSON without a backslash, where each quote begins or ends a string.
 _SAID = re.compile(rb'"(?:content|text|reasoning|reasoning_content|arguments|obfuscation)": ?"([^"]+)"')
+_ESCAPE = re.compile(rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
 _QUOTE, _BACKSLASH, _LF, _CR = b'"\\\n\r'
 
 
 class Mould:
     """The bytes that frames have in common; `of` gives that of one frame."""
 
-    __slots__ = ("_after", "_before", "_cut", "_inner", "_joint", "_middle")
+    __slots__ = ("_after", "_before", "_cut", "_from", "_inner", "_joint", "_middle")
 
     def __init__(self, before: bytes, middle: bytes, after: bytes) -> None:
         self._before = before
         self._middle = middle  # b"": something is said in one place only
         self._after = after
         self._joint = after + before
+        self._from = len(before)
         self._inner = slice(len(before), -len(after))
-        self._cut = itemgetter(slice(len(before), 2 - len(after)))  # of a frame without its empty line
+        blank = 2 if _CR in after else 1
+        self._cut = itemgetter(slice(len(before), blank - len(after)))  # of a frame without its empty line
 
     @classmethod
     def of(cls, frame: bytes) -> Mould | None:
         """The mould of a frame whose data is known to be valid JSON; None when it has none."""
-        if not (frame.startswith(b"data: {") and frame.endswith(b"}\n\n")):
+        line = frame.rstrip(b"\r\n")
+        if not line.startswith(b"data: {") or frame[len(line) :] not in (b"\n\n", b"\r\n\r\n"):
             return None
-        if _BACKSLASH in frame or _CR in frame or frame.count(_LF) != 2:
+        if _BACKSLASH in line or _CR in line or _LF in line:
             return None
         said = [found.span(1) for found in _SAID.finditer(frame)]
         if not 1 <= len(said) <= 2:
@@ -51,23 +56,33 @@ class Mould:
         (begin, end), (again, last) = said[0], said[-1]
         return cls(frame[:begin], frame[end:again], frame[last:])
 
+    def run(self, frames: bytes, start: int, most: int) -> int:
+        """Where the last frame of this mould ends before `most`, if all from `start` to there are; else 0."""
+        end = frames.rfind(self._after, start, most) + len(self._after)
+        return end if self.fits(frames[start:end]) else 0
+
     def fits(self, frames: bytes) -> bool:
         """Whether these are one or more whole frames of this mould, and nothing else."""
-        if len(frames) < 2 * len(self._joint):  # no room for two
-            if not (
-                len(frames) >= len(self._joint) and frames.startswith(self._before) and frames.endswith(self._after)
-            ):
+        if not (frames.startswith(self._before) and frames.endswith(self._after, self._from)):
+            return False
+        text = frames[self._inner]
+        if self._middle or _LF in text:
+            said = [text]
+            if _LF in text:  # several
+                said = list(map(self._cut, BytesIO(frames).readlines()[::2]))  # every other line is empty
+                if b"".join((self._before, self._joint.join(said), self._after)) != frames:
+                    return False
+            if self._middle:
+                said = _halves(said, self._middle)
+                if not said:
+                    return False
+            # A blank between them, so that no two make a character that neither is.
+            text = b" ".join(said)
+        if _BACKSLASH in text:
+            text = _ESCAPE.sub(b" ", text)
+            if _BACKSLASH in text:
                 return False
-            said = [frames[self._inner]]
-        else:
-            said = list(map(self._cut, frames.split(b"\n")[:-2:2]))  # every other line is empty
-            if b"".join((self._before, self._joint.join(said), self._after)) != frames:
-                return False
-        if self._middle:
-            said = _halves(said, self._middle)
-        # A blank between them, so that no two make a character that neither is.
-        text = b" ".join(said)
-        if not said or _QUOTE in text or _BACKSLASH in text:
+        if _QUOTE in text:
             return False
         try:
             return text.decode().isprintable()

@@ -2,10 +2,11 @@
 
 Knows the JSON of requests, answers, stream chunks and usage; knows nothing of sockets or failover.
 `read_answer` and `read_event` look at what came from a provider and give facts; the bytes themselves
-pass through untouched. `plain_events` is the quick look at what most events of a stream are.
+pass through untouched.
 
-Every value of interest is decoded on its own, so that one of an unexpected type hides no other: an
-event is malformed only if it is not a JSON object.
+What is as the documentation says is decoded in one call, into a type that nothing else fits. Of all
+else every value of interest is decoded on its own, so that one of an unexpected type hides no other:
+an event is malformed only if it is not a JSON object.
 
 Source: platform.openai.com/docs/api-reference/chat (read 2026-11). Providers differ from it in ways
 that are met here: usage on the finish chunk or beside an empty delta, `reasoning` or
@@ -25,7 +26,7 @@ from sidecar.model.failures import Failure, Kind
 from sidecar.model.records import Usage
 from sidecar.model.topology import Operation
 
-__all__ = ["DONE", "AnswerFacts", "EventFacts", "plain_events", "read_answer", "read_event", "stream_of", "usage_of"]
+__all__ = ["DONE", "AnswerFacts", "ChoiceFacts", "EventFacts", "read_answer", "read_event", "stream_of", "usage_of"]
 
 DONE = b"data: [DONE]\n\n"
 
@@ -75,22 +76,6 @@ class _Body(msgspec.Struct):
     error: msgspec.Raw = _ABSENT
 
 
-class _PlainChoice(msgspec.Struct, gc=False):
-    index: Literal[0] = 0
-    finish_reason: None = None
-    error: None = None
-
-
-class _PlainEvent(msgspec.Struct, gc=False):
-    """Decodes only from an event that says no more than: here is more of the first choice."""
-
-    choices: list[_PlainChoice] = []
-    usage: None = None
-    error: None = None
-    type: None = None
-    object: Literal["chat.completion.chunk", "text_completion", "chat.completion", ""] = ""
-
-
 class _PlainAnswerChoice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
     error: None = None
@@ -116,34 +101,59 @@ class AnswerFacts(msgspec.Struct, frozen=True):
     fault: bool = False  # it holds an error object
 
 
-class EventFacts(msgspec.Struct, frozen=True):
+class ChoiceFacts(msgspec.Struct, frozen=True, gc=False):
+    """What one event says of one choice."""
+
+    index: int = 0
+    finish_reason: str | None = None  # "" is none, too
+    delta: msgspec.Raw = _ABSENT
+    message: msgspec.Raw = _ABSENT
+    text: msgspec.Raw = _ABSENT
+
+    @property
+    def content(self) -> bool:
+        """Whether it holds something that a client would show."""
+        if bytes(self.text) not in _NOTHING:
+            return True
+        delta = _fields(self.message if bytes(self.delta) in _NOTHING else self.delta)
+        return any(name not in _PREAMBLE and bytes(value) not in _NOTHING for name, value in delta.items())
+
+
+class EventFacts(msgspec.Struct, frozen=True, gc=False):
     """What one event of a stream says."""
 
-    content: bool  # something a client would show, or a finish reason
-    usage_only: bool  # the usage chunk: no choices
-    started: tuple[int, ...]  # indices of the choices it speaks of
-    finished: tuple[int, ...]  # indices of the choices it ends
-    finish_reason: str | None
     model: str | None
+    choices: Sequence[ChoiceFacts]
     usage: Usage | None
+    usage_only: bool  # the usage chunk: no choices
     fault: bool
+
+
+class _OrdinaryChoice(ChoiceFacts, frozen=True, gc=False):
+    finish_reason: Literal["stop", "length", "tool_calls", "content_filter", "function_call", ""] | None = None
+    error: None = None
+
+
+class _OrdinaryEvent(msgspec.Struct, gc=False):
+    """Decodes only from an event that is what the documentation says, but for what nobody asks of it."""
+
+    choices: list[_OrdinaryChoice] = []
+    model: str | None = None
+    usage: _Usage | None = None
+    object: Literal["chat.completion.chunk", "text_completion", "chat.completion", ""] = ""
+    type: None = None
+    error: None = None
 
 
 _DECODE = msgspec.json.Decoder(_Body).decode
 _DECODE_PLAIN = msgspec.json.Decoder(_PlainAnswer).decode
+_DECODE_ORDINARY = msgspec.json.Decoder(_OrdinaryEvent).decode
 _DECODE_CHOICES = msgspec.json.Decoder(list[_Choice]).decode
 _DECODE_TEXT = msgspec.json.Decoder(str).decode
 _DECODE_INDEX = msgspec.json.Decoder(int).decode
 _DECODE_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _DECODE_LIST = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 _DECODE_USAGE = msgspec.json.Decoder(_Usage | None).decode
-
-plain_events = msgspec.json.Decoder(_PlainEvent).decode_lines
-"""One value for each of the events, given as JSON objects with white space between.
-
-Raises one of `MALFORMED` when there is one among them that `read_event` must look at: it is no JSON
-object, or holds a finish reason, a usage, an error, or anything of a choice other than the first.
-"""
 
 
 def read_answer(body: bytes, operation: Operation) -> AnswerFacts | Failure:
@@ -186,22 +196,31 @@ def _all_facts(body: bytes, operation: Operation) -> AnswerFacts | Failure:
 def read_event(data: bytes) -> EventFacts | None:
     """The facts of one event's data, or None when it is not a JSON object."""
     try:
-        value = read(_DECODE, data)
+        event = _DECODE_ORDINARY(data)
         data.decode()  # the decoder does not look at the bytes of strings that it skips
+    except MALFORMED:
+        return _all_event_facts(data)
+    usage = _counted(event.usage)
+    if usage is None and event.usage is not None:
+        return _all_event_facts(data)
+    return EventFacts(event.model or None, event.choices, usage, usage is not None and not event.choices, fault=False)
+
+
+def _all_event_facts(data: bytes) -> EventFacts | None:
+    try:
+        value = read(_DECODE, data)
+        data.decode()
     except MALFORMED:
         return None
     choices = _choices(value.choices)
-    reasons = [_text(choice.finish_reason) for choice in choices]
-    started = tuple(_index(choice.index) for choice in choices)
-    finished = tuple(index for index, reason in zip(started, reasons, strict=True) if reason)
     return EventFacts(
-        content=bool(finished) or any(_has_content(choice) for choice in choices),
-        usage_only=not choices and bytes(value.usage) not in _NOTHING,
-        started=started,
-        finished=finished,
-        finish_reason=next(filter(None, reasons), None),
         model=_text(value.model),
+        choices=[
+            ChoiceFacts(_index(each.index), _text(each.finish_reason), each.delta, each.message, each.text)
+            for each in choices
+        ],
         usage=usage_of(value.usage),
+        usage_only=not choices and bytes(value.usage) not in _NOTHING,
         fault=_fault(value, choices),
     )
 
@@ -233,13 +252,6 @@ def _index(raw: msgspec.Raw) -> int:
         return _DECODE_INDEX(raw)
     except MALFORMED:
         return 0
-
-
-def _has_content(choice: _Choice) -> bool:
-    if bytes(choice.text) not in _NOTHING:
-        return True
-    delta = _fields(choice.message if bytes(choice.delta) in _NOTHING else choice.delta)
-    return any(name not in _PREAMBLE and bytes(value) not in _NOTHING for name, value in delta.items())
 
 
 def _fields(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:

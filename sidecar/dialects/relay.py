@@ -13,9 +13,8 @@ asked for, and an error event (the caller ends the stream with its own).
 
 from __future__ import annotations
 
-from sidecar.dialects.loose import MALFORMED
 from sidecar.dialects.mould import Mould
-from sidecar.dialects.openai_facts import DONE, EventFacts, plain_events, read_event
+from sidecar.dialects.openai_facts import DONE, EventFacts, read_event
 from sidecar.dialects.sse import MAX_FRAME_BYTES, Framer, parse, split
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.records import Usage
@@ -25,8 +24,6 @@ __all__ = ["MAX_PREAMBLE_BYTES", "Tap"]
 MAX_PREAMBLE_BYTES = 64 * 1024
 
 _LF, _CR = b"\n\r"
-_FIRST_FRAMES = 3  # of a stream: after them it is known what is plain
-_LAST_FRAMES = 3  # of a stream: finish reason, usage, `[DONE]`
 
 _NO_CHOICE: frozenset[int] = frozenset()
 _ONE_CHOICE = frozenset({0})
@@ -44,7 +41,7 @@ class Tap:
         "_framer",
         "_held_bytes",
         "_mould",
-        "_quick",
+        "_over",
         "_ready",
         "_started",
         "_withhold_usage",
@@ -66,8 +63,8 @@ class Tap:
         self._started = _NO_CHOICE
         self._finished = _NO_CHOICE
         self._withhold_usage = withhold_usage
-        self._quick = False  # a plain event could tell nothing new
-        self._mould: Mould | None = None  # of a plain event
+        self._over = False  # what follows is of no interest
+        self._mould: Mould | None = None  # of a frame with content that could tell nothing new
         self.committed = False  # content has come, or more preamble than is held
         self.done = False  # the terminal event has come
         self.fault: bytes | None = None  # the data of an error event
@@ -88,11 +85,9 @@ class Tap:
 
         After `fault` or `done` is set, what follows in the stream is of no interest and does not pass.
         """
-        if self._quick and not self._framer.held_bytes and self._mould is not None and self._mould.fits(data):
+        if self._mould is not None and not self._framer.held_bytes and self._mould.fits(data):
             return data
         frames = self._framer.feed(data)
-        if self._quick and self._are_plain(frames):
-            return frames
         if frames:
             self._look(frames)
         if self._framer.held_bytes > MAX_FRAME_BYTES and not self._over:
@@ -127,13 +122,13 @@ class Tap:
             return Failure(Kind.MALFORMED, "the provider's stream held no answer")
         return Failure(Kind.TRUNCATED, "the stream ended without a finish reason")
 
-    @property
-    def _over(self) -> bool:
-        return self.done or self.fault is not None
-
     def _fail(self, data: bytes) -> None:
         self.fault = data
-        self._quick = False
+        self._close()
+
+    def _close(self) -> None:
+        self._over = True
+        self._mould = None
 
     def _take(self) -> bytes:
         if not self._ready:
@@ -152,63 +147,46 @@ class Tap:
             self._held_bytes += len(frames)
 
     def _look(self, frames: bytes) -> None:
-        """Look into every frame, in order, up to the one that ends the stream.
+        """Look into every frame, in order, up to the one that ends the stream; those of the mould pass together."""
+        start, most = 0, len(frames)
+        while start < len(frames) and not self._over:
+            end = 0
+            if self._mould is not None:
+                end = self._mould.run(frames, start, start + most)
+                most = most * 2 if end else most // 2  # so that many odd ones among them cost no square
+            if end:
+                self._pass(frames[start:end])
+            else:
+                end = frames.find(b"\n\ndata: ", start) + 2
+                end = end if end >= 2 else len(frames)
+                self._look_at(frames[start:end])
+            start = end
 
-        In one read there may be many plain frames between the first of a stream and its last: those
-        are spared the closer look.
-        """
-        for _ in range(_FIRST_FRAMES):
-            cut = 0 if self._quick or self._over or _CR in frames else frames.find(b"\n\n") + 2
-            if not 2 <= cut < len(frames):
-                break
-            self._look_at_each(frames[:cut])
-            frames = frames[cut:]
-        if self._quick:
-            cut = _before_last(frames)
-            if self._are_plain(frames[:cut]):
-                self._pass(frames[:cut])
-                frames = frames[cut:]
-        self._look_at_each(frames)
-
-    def _are_plain(self, frames: bytes) -> bool:
-        """Whether none of these frames says anything of interest."""
-        if self._mould is not None and self._mould.fits(frames):
-            return True
-        cut = frames.find(b"\n\n") + 2
-        first = frames[:cut] if cut >= 2 else frames
-        if not _plain(first):
-            return False
-        self._mould = Mould.of(first) or self._mould
-        return len(first) == len(frames) or (self._mould is not None and self._mould.fits(frames)) or _plain(frames)
-
-    def _look_at_each(self, frames: bytes) -> None:
-        pieces = split(frames)
-        for place, frame in enumerate(pieces, 1):
+    def _look_at(self, piece: bytes) -> None:
+        """Look into one frame, or some of which not all are ordinary."""
+        if piece.startswith(b"data: ") and piece.count(_LF) == 2 and _CR not in piece:
+            if self._passes(piece, piece[6:-2]):
+                self._pass(piece)
+            return
+        for frame in split(piece):
             if self._over:
                 return
-            was_quick = self._quick
-            if self._passes(frame):
+            parsed = parse(frame)
+            if self._passes(frame, parsed.data, parsed.event):
                 self._pass(frame)
-            if self._quick and not was_quick:
-                self._look(b"".join(pieces[place:]))
-                return
 
-    def _passes(self, frame: bytes) -> bool:
-        if self._quick and self._mould is not None and self._mould.fits(frame):
-            return True
-        parsed = parse(frame)
-        bare = parsed.data is None
+    def _passes(self, frame: bytes, data: bytes | None, event: str | None = None) -> bool:
+        bare = data is None
         # Some servers answer `{"error": ...}` as it is, under the content type of a stream.
-        data = frame if parsed.data is None else parsed.data
-        data = data.strip()
+        data = (frame if data is None else data).strip()
         if bare and not data.startswith(b"{"):
             return True  # a comment keeps a connection awake
         if data == b"[DONE]":
             self.done = True
-            self._quick = False
+            self._close()
             return True
         facts = read_event(data)
-        if parsed.event == "error" or (facts is not None and facts.fault):
+        if event == "error" or (facts is not None and facts.fault):
             self._fail(data)
             return False
         if bare:
@@ -216,55 +194,29 @@ class Tap:
         if facts is None:
             self.malformed += 1
             return False
-        self._note(facts)
+        if not self._note(facts) and self.committed:
+            self._mould = Mould.of(frame) or self._mould
         return not (facts.usage_only and self._withhold_usage)
 
-    def _note(self, facts: EventFacts) -> None:
-        self._started = _grown(self._started, facts.started)
-        self._finished = _grown(self._finished, facts.finished)
+    def _note(self, facts: EventFacts) -> bool:
+        """Whether it says more than: here is more of a choice."""
+        finish_reason = None
+        for choice in facts.choices:
+            self._started = _grown(self._started, choice.index)
+            if choice.finish_reason:
+                self._finished = _grown(self._finished, choice.index)
+                finish_reason = finish_reason or choice.finish_reason
+            elif not self.committed:
+                self.committed = choice.content
+        self.committed = self.committed or finish_reason is not None
+        self.finish_reason = finish_reason or self.finish_reason
         self.model = self.model or facts.model
         self.usage = facts.usage or self.usage
-        self.finish_reason = facts.finish_reason or self.finish_reason
-        if facts.content:
-            self.committed = True
-        self._quick = self.committed and self.model is not None and 0 in self._started
+        return finish_reason is not None or facts.usage is not None or facts.usage_only
 
 
-def _grown(choices: frozenset[int], more: tuple[int, ...]) -> frozenset[int]:
+def _grown(choices: frozenset[int], choice: int) -> frozenset[int]:
     """A set of its own would take 216 bytes of each open stream; nearly all share that of the only choice."""
-    if choices.issuperset(more):
+    if choice in choices:
         return choices
-    return _ONE_CHOICE if more == (0,) and not choices else choices.union(more)
-
-
-def _before_last(frames: bytes) -> int:
-    """Where the last few frames begin; 0 when there are no others."""
-    cut = len(frames) - 2
-    for _ in range(_LAST_FRAMES):
-        cut = frames.rfind(b"\n\n", 0, max(cut, 0))
-    return cut + 2 if cut > 0 else 0
-
-
-def _plain(frames: bytes) -> bool:
-    r"""Whether these are frames of one JSON object each, and none says anything of interest.
-
-    The objects are decoded in one call, each pair joined by `}\t{`. That a tab between two braces
-    cannot be inside an object, a list or a string makes every joint the end of one value, and that
-    there are as many values as joints and one makes each frame exactly one value.
-    """
-    if _CR in frames:
-        frames = frames.replace(b"\r\n", b"\n")
-    if not (frames.startswith(b"data: {") and frames.endswith(b"}\n\n")):
-        return False
-    parts = frames[6:-2].split(b"}\n\ndata: {")
-    joined = b"}\t{".join(parts)
-    if _LF in joined or _CR in joined:
-        return False
-    try:
-        if len(plain_events(joined)) != len(parts):
-            return False
-        if not joined.isascii():
-            joined.decode()  # the decoder does not look at the bytes of strings that it skips
-    except MALFORMED:
-        return False
-    return True
+    return choices | {choice} if choices or choice else _ONE_CHOICE

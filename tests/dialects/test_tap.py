@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidecar.dialects.openai_facts import usage_of
 from sidecar.dialects.relay import MAX_PREAMBLE_BYTES, Tap
 from sidecar.dialects.sse import MAX_FRAME_BYTES
 from sidecar.model.failures import Kind
@@ -257,6 +258,23 @@ def test_usage_that_grows_counts_as_it_was_last_told() -> None:
     assert tap.usage == SEEN
 
 
+def test_a_count_that_is_told_again_counts_again() -> None:
+    begun = word(usage={**USAGE, "completion_tokens": 1})
+    tap, _ = fed(begun, USAGE_CHUNK, begun, FINISH)
+    assert tap.usage == usage_of(json.dumps({**USAGE, "completion_tokens": 1}).encode())
+
+
+def test_usage_that_counts_nothing_is_a_usage_chunk_all_the_same() -> None:
+    nothing = chunk(usage={"total_tokens": None})
+    tap, passed = fed(ROLE, word(), nothing, FINISH, withhold_usage=True)
+    assert (tap.usage, passed) == (None, ROLE + word() + FINISH)
+
+
+def test_what_holds_a_text_but_no_content_is_held() -> None:
+    metadata = chunk(choice(role="assistant", provider_metadata={"text": "x"}))
+    assert fed(metadata, metadata)[1] == b""
+
+
 def test_usage_in_detail() -> None:
     told = {
         "prompt_tokens": 100,
@@ -446,17 +464,20 @@ def test_the_model_is_the_first_that_is_named() -> None:
         word('a "quoted" \\ one\n'),
         b'data: {"object":"text_completion","choices":[{"text":"a","index":0,"finish_reason":null}]}\n\n',
         b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n',
+        ROLE,
+        FINISH,
+        USAGE_CHUNK,
     ],
 )
-def test_a_plain_event_is_not_looked_into(plain: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    tap = Tap(withhold_usage=True)
+def test_an_ordinary_event_needs_no_closer_look(plain: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    tap = Tap(withhold_usage=False)
     tap.feed(ROLE + word())
 
     def looked(data: bytes) -> None:
         raise AssertionError(data)
 
-    monkeypatch.setattr("sidecar.dialects.relay.read_event", looked)
+    monkeypatch.setattr("sidecar.dialects.openai_facts._all_event_facts", looked)
     assert tap.feed(plain) == plain
     assert tap.feed(plain * 100) == plain * 100
     with pytest.raises(AssertionError):
-        tap.feed(plain * 100 + FINISH)
+        tap.feed(plain * 100 + chunk(choice(finish="of its own")))
