@@ -275,26 +275,20 @@ def usage_of(raw: msgspec.Raw | bytes) -> Usage | None:
 
 
 def _counted(usage: _Usage | None) -> Usage | None:
-    if usage is None or (usage.prompt_tokens is None and usage.completion_tokens is None):
+    if usage is None:
         return None
-    prompt = usage.prompt_tokens_details or _PromptDetails()
-    reasoning = (usage.completion_tokens_details or _CompletionDetails()).reasoning_tokens
-    output, hidden = usage.completion_tokens, _hidden(usage)
-    if output is not None and hidden:
+    given, output, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
+    if given is None and output is None:
+        return None
+    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
+    reasoning = None if completion is None else completion.reasoning_tokens
+    if given is not None and output is not None and total is not None and total > given + output:
+        hidden = total - given - output
         output, reasoning = output + hidden, reasoning or hidden
-    return Usage(
-        usage.prompt_tokens,
-        output,
-        _first(prompt.cached_tokens, usage.prompt_cache_hit_tokens, usage.cached_tokens, usage.cache_read_input_tokens),
-        _first(prompt.cache_write_tokens, usage.cache_creation_input_tokens),
-        reasoning,
-    )
-
-
-def _hidden(usage: _Usage) -> int:
-    if usage.prompt_tokens is None or usage.completion_tokens is None or usage.total_tokens is None:
-        return 0
-    return max(0, usage.total_tokens - usage.prompt_tokens - usage.completion_tokens)
+    read, written = (None, None) if prompt is None else (prompt.cached_tokens, prompt.cache_write_tokens)
+    if read is None:
+        read = _first(usage.prompt_cache_hit_tokens, usage.cached_tokens, usage.cache_read_input_tokens)
+    return Usage(given, output, read, usage.cache_creation_input_tokens if written is None else written, reasoning)
 
 
 def _first(*tokens: int | None) -> int | None:
