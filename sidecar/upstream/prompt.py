@@ -133,29 +133,34 @@ class PromptExchange(Exchange):
 
     def read_now(self) -> bytes | None:
         """As `read`; None when nothing has come yet, b"" when `read` must find out."""
-        tap, reply, launched = self._tap, self._prompt_reply, self._launched
-        if tap is None or reply is None or launched is None or self._stopped is not None or self.ending:
+        tap, launched = self._tap, self._launched
+        if tap is None or launched is None or self._stopped is not None or self.ending:
             return b""
         data = launched.more()
-        goes_on = data is not None
         if data is None:
-            data = self._taken(reply)
-            if not data:
-                return data
-        else:
-            now = monotonic()
-            self.waited_s += now - self._asked
-            self._asked = now
-            self.bytes_out += len(data)
+            return self._read_last(tap)
+        now, limits = monotonic(), self._limits
+        self.waited_s += now - self._asked
+        self._asked = now
+        self.bytes_out += len(data)
         passed = self._form_shaped(tap.feed(data)) if self.translates else tap.feed(data)
-        idle_at = self._asked + self._limits.idle_s
-        if not goes_on and reply.over:  # nobody will be told of it
-            self.ending = True
-        elif tap.finish_reason is None and not tap.done and tap.fault is None and idle_at < self._limits.total_at:
+        idle_at = now + limits.idle_s
+        if tap.finish_reason is None and not tap.done and tap.fault is None and idle_at < limits.total_at:
             self.due = idle_at  # as `_progress` would have it
         else:
             self._progress(tap)
             self.ending = _is_over(tap)
+        return passed or (b"" if self.ending else None)
+
+    def _read_last(self, tap: StreamTap) -> bytes | None:
+        """As `read_now`, of what is not just more of a body that goes on: nothing, its end, or a fault."""
+        reply = self._prompt_reply
+        data = b"" if reply is None else self._taken(reply)
+        if reply is None or not data:
+            return data
+        passed = self._form_shaped(tap.feed(data)) if self.translates else tap.feed(data)
+        self._progress(tap)
+        self.ending = reply.over or _is_over(tap)  # if it is over, nobody will be told of it
         return passed or (b"" if self.ending else None)
 
     def ended_now(self) -> bool:
