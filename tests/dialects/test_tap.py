@@ -266,7 +266,7 @@ def test_a_count_that_is_told_again_counts_again() -> None:
 
 def test_usage_that_counts_nothing_is_a_usage_chunk_all_the_same() -> None:
     nothing = chunk(usage={"total_tokens": None})
-    tap, passed = fed(ROLE, word(), nothing, FINISH, withhold_usage=True)
+    tap, passed = fed(ROLE, word(), nothing, nothing, FINISH, withhold_usage=True)
     assert (tap.usage, passed) == (None, ROLE + word() + FINISH)
 
 
