@@ -182,9 +182,10 @@ async def test_a_line_that_is_too_long_is_431(strict: House, via: str, request_:
         assert await client.rest() == b""
 
 
-async def test_many_short_lines_are_too_long_together(strict: House, via: str) -> None:
+async def test_many_short_lines_are_too_long_together(fake: FakeProvider, via: str) -> None:
     lines = b"".join(b"X-%d: %s\r\n" % (number, b"y" * 90) for number in range(30))
-    async with await RawClient.to(strict.where(via)) as client:
+    calm = config(fake.base_url, limits="{max_header: 4KiB}")
+    async with open_house(calm) as house, await RawClient.to(house.where(via)) as client:
         await client.send(b"GET /healthz HTTP/1.1\r\n" + lines)
         await asyncio.sleep(0.05)
         reply = await client.ask(lines)
