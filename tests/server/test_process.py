@@ -52,7 +52,7 @@ UNBINDABLE = {
     '["0.0.0.0:0"]': "other machines",
     '["unix:@RUN@/file"]': "not a socket",
     '["unix:@RUN@/ok", "127.0.0.1:@PORT@"]': "another process listens there",
-    '[{address: "unix:@RUN@/ok", group: nosuchgroup}]': "nosuchgroup",
+    '[{address: "unix:@RUN@/grouped", group: nosuchgroup}]': "nosuchgroup",
 }
 
 
