@@ -6,6 +6,7 @@ A start is mostly imports. Whoever adds one that a first answer does not need fi
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,24 @@ print(json.dumps({
     "contexts": sum(isinstance(each, ssl.SSLContext) for each in gc.get_objects()),
     "maps": fields_of.cache_info().currsize,
 }))
+"""
+
+_FAILING = """
+import asyncio, sys
+from tests.fake_behaviours import cut_after, ok, status
+from tests.fake_provider import FakeProvider
+from tests.server.house import config, open_house
+from tests.server.raw import RawClient, chat_body, post
+
+async def use():
+    async with FakeProvider() as fake:
+        fake.on("m", ok(), status(500), cut_after(3))
+        async with open_house(config(fake.base_url)) as house, await RawClient.to(house.socket) as client:
+            known = set(sys.modules)
+            said = [(await client.ask(post(chat_body(stream=number == 2)))).status for number in range(3)]
+            print(said, sorted(set(sys.modules) - known))
+
+asyncio.run(use())
 """
 
 # Each was once part of every start, or is what a rarely used part of the product would bring.
@@ -87,3 +106,12 @@ def test_no_certificate_authority_is_read_before_a_connection_is_made(started: d
 
 def test_only_the_maps_of_the_config_are_described(started: dict[str, object]) -> None:
     assert started["maps"] == 3  # the whole, a provider, a route
+
+
+def test_nothing_is_imported_on_the_loop_because_a_provider_fails() -> None:
+    """The first failure must not hold up what goes well meanwhile."""
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", _FAILING], capture_output=True, text=True, timeout=60, check=False, cwd=root
+    )
+    assert done.stdout == "[200, 502, 200] []\n", done.stderr

@@ -12,7 +12,8 @@
 `openai_reading`      its answers as values of the Python API
 `openai_completions`  completions by way of chat
 `openai_responses`    the Responses dialect, and the map of its parts; `openai_shared`: what it and the chat both say
-`openai_errors`       errors, both ways; `openai_kinds`: which kind each is; `retry_after`: when to ask again
+`openai_errors`       errors, both ways; `openai_kinds`: which kind each is; `retry_after`: when to ask again;
+                      `openai_responses_errors`, `anthropic_errors`, `gemini_errors`, `bedrock_errors` likewise
 `anthropic_messages`  Anthropic's dialect
 `gemini_generate`     Gemini's dialect, and the map of its parts
 `bedrock_converse`    Bedrock's, as a provider's alone

@@ -15,7 +15,16 @@ from sidecar.model.events import Event
 from sidecar.model.failures import Failure
 from sidecar.model.hub import HubRequest, HubResponse, Loss, Wire
 
-__all__ = ["Codec", "Decoder", "Encoder", "ProviderCodec", "Untranslatable", "check_choices"]
+__all__ = [
+    "Codec",
+    "Decoder",
+    "Encoder",
+    "Errors",
+    "ProviderCodec",
+    "ProviderErrors",
+    "Untranslatable",
+    "check_choices",
+]
 
 
 class Untranslatable(Exception):  # noqa: N818 - it becomes a failure of kind LOSSY
@@ -60,7 +69,31 @@ class Encoder(Protocol):
         """The events as whole frames. A Stop brings everything that ends a stream; a Fault writes nothing."""
 
 
-class ProviderCodec(Protocol):
+class ProviderErrors(Protocol):
+    """Reads a provider's errors; its module is its only instance."""
+
+    def decode_failure(self, status: int, headers: Mapping[str, str], body: bytes, now_utc: float) -> Failure:
+        """What a provider's error answer means.
+
+        Args:
+            status: The HTTP status; 200 for an error inside of a stream or an answer.
+            headers: In lower case.
+            body: As it came; of a stream the data of its event.
+            now_utc: Seconds since 1970, to read a Retry-After that is a date.
+        """
+
+
+class Errors(ProviderErrors, Protocol):
+    """A dialect's errors, both ways; in a module of their own, for most are met where nothing is translated."""
+
+    def encode_failure(self, failure: Failure, attempts: Sequence[Mapping[str, Any]] = ()) -> tuple[bytes, str]:
+        """The body and content type of the error that a client gets."""
+
+    def fault_event(self, failure: Failure, attempts: Sequence[Mapping[str, Any]] = ()) -> bytes:
+        """The event that ends a broken stream: its SDK raises on it."""
+
+
+class ProviderCodec(ProviderErrors, Protocol):
     """What is needed to ask a provider in a dialect; its module is its only instance."""
 
     def encode_request(self, request: HubRequest, wire: Wire, losses: list[Loss]) -> dict[str, Any]:
@@ -76,18 +109,8 @@ class ProviderCodec(Protocol):
     def StreamDecoder(self) -> Decoder:  # noqa: N802 - a class in every module
         """A reader of one stream."""
 
-    def decode_failure(self, status: int, headers: Mapping[str, str], body: bytes, now_utc: float) -> Failure:
-        """What a provider's error answer means.
 
-        Args:
-            status: The HTTP status; 200 for an error inside of a stream or an answer.
-            headers: In lower case.
-            body: As it came; of a stream the data of its event.
-            now_utc: Seconds since 1970, to read a Retry-After that is a date.
-        """
-
-
-class Codec(ProviderCodec, Protocol):
+class Codec(ProviderCodec, Errors, Protocol):
     """One dialect, both ways; its module is its only instance."""
 
     def decode_request(self, fields: Mapping[str, Any], model: str, *, stream: bool) -> HubRequest:
@@ -113,9 +136,3 @@ class Codec(ProviderCodec, Protocol):
             losses: Where it notes what it cannot say.
             wants_usage: The client asked for usage, where its dialect gives it only to those who ask.
         """
-
-    def encode_failure(self, failure: Failure, attempts: Sequence[Mapping[str, Any]] = ()) -> tuple[bytes, str]:
-        """The body and content type of the error that a client gets."""
-
-    def fault_event(self, failure: Failure, attempts: Sequence[Mapping[str, Any]] = ()) -> bytes:
-        """The event that ends a broken stream: its SDK raises on it."""

@@ -37,7 +37,7 @@ from sidecar.dialects.openai_reading import answer_of
 from sidecar.dialects.openai_responses_items import MINTED
 from sidecar.dialects.relay import Tap
 from sidecar.dialects.sse import parse, split
-from sidecar.dialects.table import codec, provider_codec
+from sidecar.dialects.table import codec, provider_codec, provider_errors
 from sidecar.dialects.translate import EventTap
 from sidecar.model.events import Event, Fault, Start, Stop, fold, unfold
 from sidecar.model.failures import Failure, Kind
@@ -269,7 +269,7 @@ class _Objects:
         if value is None:
             return _no_json(body)
         if value.get("error"):
-            return provider_codec(self._dialect).decode_failure(200, {}, body, 0.0)
+            return provider_errors(self._dialect).decode_failure(200, {}, body, 0.0)
         if self._answer is None:
             return Whole(body)
         answer = self._answer(value)

@@ -14,7 +14,7 @@ from typing import Any
 
 from sidecar.dialects.estimates import ESTIMATES, estimate
 from sidecar.dialects.rescue import Continuation, continuation
-from sidecar.dialects.table import codec
+from sidecar.dialects.table import errors
 from sidecar.manager.headers import EVENT_STREAM, ReplyHeaders, reply_headers
 from sidecar.manager.pins import pinned_failure
 from sidecar.manager.race import Field
@@ -123,7 +123,7 @@ class Answer:
         """The event that tells of the failure in a stream whose head was sent already."""
         if self.failure is None:
             return b""
-        return codec(self._call.dialect).fault_event(self.failure, self.attempts)
+        return errors(self._call.dialect).fault_event(self.failure, self.attempts)
 
     @property
     def record(self) -> RequestRecord:
@@ -447,7 +447,7 @@ class Answer:
             failure = pinned_failure(failure, self._route, self._pin)
         self.failure = failure
         self.status = failure.client_status
-        self.body, content_type = codec(self._call.dialect).encode_failure(failure, self.attempts)
+        self.body, content_type = errors(self._call.dialect).encode_failure(failure, self.attempts)
         suppress = self._route is not None and self._route.attempts.client_retries is ClientRetries.SUPPRESS
         self.headers = reply_headers(
             self._call.request_id,

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from sidecar.dialects.table import codec, provider_codec
+from sidecar.dialects.table import errors, provider_errors
 from sidecar.manager.headers import BODYLESS, reply_headers
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.records import AttemptRecord, RequestRecord
@@ -153,8 +153,8 @@ class Passage:
             return "cancelled", Kind.CLIENT_GONE.value, "the client left"
         failure, status = self.failure, self._passing.status
         if failure is None and status is not None and status >= 400:
-            passing, codec_of_it = self._passing, provider_codec(self._provider.dialects[0])
-            failure = codec_of_it.decode_failure(status, dict(passing.headers), passing.refusal, time.time())
+            passing, told = self._passing, provider_errors(self._provider.dialects[0])
+            failure = told.decode_failure(status, dict(passing.headers), passing.refusal, time.time())
         if failure is None:
             return "ok", None, None
         return "truncated" if failure.kind is Kind.TRUNCATED else "failed", failure.kind.value, failure.message
@@ -203,6 +203,6 @@ class Passage:
     def _tell(self, failure: Failure) -> None:
         self.failure = failure
         self.status = failure.client_status
-        self.body, content_type = codec(client_dialect(self._provider)).encode_failure(failure)
+        self.body, content_type = errors(client_dialect(self._provider)).encode_failure(failure)
         generation = self._rooms.snapshot.generation
         self.headers = [*reply_headers(self._asked.request_id, content_type, "", generation=generation)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sidecar.dialects.table import codec
+from sidecar.dialects.table import errors
 from sidecar.manager import LLMManager
 from sidecar.manager.headers import reply_headers
 from sidecar.model.failures import Failure, Kind
@@ -70,7 +70,7 @@ class Refusals:
                 status=status,
                 error=failure.message,
             )
-        body, content_type = codec(dialect).encode_failure(failure)
+        body, content_type = errors(dialect).encode_failure(failure)
         headers = reply_headers(
             request_id,
             content_type,

@@ -20,7 +20,7 @@ import msgspec
 from sidecar.dialects.dialect import Untranslatable
 from sidecar.dialects.forms import Form, StreamTap, form_of
 from sidecar.dialects.rescue import Continuation
-from sidecar.dialects.table import provider_codec
+from sidecar.dialects.table import provider_errors
 from sidecar.model.errors import ValidationError
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.hub import How, Loss
@@ -316,7 +316,7 @@ class Exchange:
         return self._decoded(self.status, self._account.hide(body))
 
     def _decoded(self, status: int, body: bytes) -> Failure:
-        return provider_codec(self.dialect).decode_failure(status, self.provider_headers, body, time.time())
+        return provider_errors(self.dialect).decode_failure(status, self.provider_headers, body, time.time())
 
     async def _whole(self) -> Failure | None:
         return self._judged(await self._take(MAX_ANSWER_BYTES + 1))

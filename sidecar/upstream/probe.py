@@ -12,7 +12,7 @@ import time
 import msgspec
 
 from sidecar.dialects.body import spoken
-from sidecar.dialects.table import provider_codec
+from sidecar.dialects.table import provider_codec, provider_errors
 from sidecar.model.blocks import Message, Role, Text
 from sidecar.model.failures import Failure, Kind
 from sidecar.model.hub import HubRequest, Wire
@@ -87,7 +87,7 @@ async def _ask(account: Account, request: UpstreamRequest, timeout_s: float) -> 
             size += len(piece)
         if reply.status == 200:
             return 200, None
-        return reply.status, provider_codec(account.provider.dialects[0]).decode_failure(
+        return reply.status, provider_errors(account.provider.dialects[0]).decode_failure(
             reply.status, dict(reply.headers), account.hide(b"".join(pieces)), time.time()
         )
     finally:
