@@ -236,10 +236,14 @@ class _Plane:
     async def attempts(self, request: web.BaseRequest, _: Names) -> web.StreamResponse:
         """The latest lines, and with `follow=1` those that come, one JSON object a line."""
         wire = PlainWire(request)
+        headers = [("content-type", "application/x-ndjson"), _UNSTORED]
+        if request.method == "HEAD":
+            await wire.begin(200, headers, b"")
+            return await wire.end(complete=True)
         subscription = self._manager.log.subscribe()
         try:
             recent = b"".join(self._manager.log.recent())  # in the same step, so that no line comes twice
-            await wire.begin(200, [("content-type", "application/x-ndjson"), _UNSTORED], recent)
+            await wire.begin(200, headers, recent)
             if request.query.get("follow") == "1":
                 async for line in subscription:
                     await wire.write(line)

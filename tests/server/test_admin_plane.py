@@ -188,6 +188,14 @@ async def test_the_feed_shows_each_line_once_and_goes_on(daemon: RunningDaemon, 
     assert events.count("attempt") >= 3
 
 
+async def test_the_feed_has_a_head_that_nothing_follows(daemon: RunningDaemon) -> None:
+    await daemon.chat()
+    async with await RawClient.to(str(daemon.admin_path)) as client:
+        for path in ("/attempts", "/attempts?follow=1", "/attempts"):
+            reply = await client.ask(head("HEAD", path), head_only=True)
+            assert (reply.status, reply.header("content-type")) == (200, "application/x-ndjson")
+
+
 async def test_the_admin_socket_is_its_owners_alone_and_as_strict_as_the_others(daemon: RunningDaemon) -> None:
     assert stat.S_IMODE(daemon.admin_path.stat().st_mode) == 0o600
     assert stat.S_IMODE(Path(daemon.socket).stat().st_mode) == 0o660
