@@ -99,7 +99,8 @@ class Pool:
         started = time.monotonic()  # uvloop's own clock stands still within a turn
         try:
             await self._dialer.dial(lambda: connection, connect_s=connect_s)
-            if connection.broken:  # given up in the very turn in which it was connected
+            if connection.broken:  # given up in the very turn in which it was connected, now or at an earlier address
+                connection.abort()
                 return
             self.opened += 1
             connection.connect_s = time.monotonic() - started

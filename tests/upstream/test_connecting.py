@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -124,6 +125,26 @@ async def test_a_silent_address_leaves_time_for_the_next(
             await pool.check(connect_s=0.2)
             await pool.check(connect_s=60)  # the address that worked is tried first
         listening.close()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_an_address_given_up_as_it_connects_leaves_no_connection(
+    pooled: Callable[..., Pool], monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    share_s = 0.05
+    async with serving(answering(OK), host="two.example") as server, asyncio.timeout(BOUND_S):
+        answer_lookups(monkeypatch, ["127.0.0.1", "127.0.0.1"])
+        pool = pooled(server.origin)
+        asking = asyncio.ensure_future(pool.send(get(), connect_s=2 * share_s))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        time.sleep(share_s)  # a busy loop, in which the first address has had its time
+        with contextlib.suppress(TransportError):
+            (await asking).close()
+        while pool.in_use:
+            await asyncio.sleep(0.001)
+        await pool.aclose()
+        await server.emptied()
 
 
 def answer_lookups(monkeypatch: pytest.MonkeyPatch, addresses: list[str]) -> None:
