@@ -24,7 +24,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import uvloop
@@ -70,6 +70,8 @@ _SWITCH_S = 0.001  # the loop waits so long for a thread that computes, such as 
 _FLOOD_REQUESTS = 200  # under way at once
 _IN_PART = ("structlog", "watchfiles")  # we format nothing with the one, and run no processes with the other
 _LAST_WORDS_S = 2.0  # for error events to reach their clients
+
+_T = TypeVar("_T")
 
 
 class Service(NamedTuple):
@@ -177,7 +179,7 @@ class Daemon:
         self._admin: SideDoor | None = None
         self._metrics: SideDoor | None = None
         self._lag = LoopLag()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def serve(self) -> None:
         """Serve until `stop`.
@@ -307,7 +309,8 @@ class Daemon:
         return ListenSettings(f"unix:{path}", mode=0o600)
 
     async def _reload(self) -> dict[str, Any]:
-        result: dict[str, Any] = msgspec.to_builtins(await self._reloader.reload())
+        # What was read counts as seen: it must take effect, though whoever asked for it may hang up meanwhile.
+        result: dict[str, Any] = msgspec.to_builtins(await asyncio.shield(self._spawn(self._reloader.reload())))
         return result
 
     def _say_started(self) -> None:
@@ -365,12 +368,13 @@ class Daemon:
         self._notifier.close()
         self._manager.log.event("info", "daemon.stopped", uptime_s=round(monotonic() - self._began, 3))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[Any]) -> None:
         """A task that only cancellation should end has ended."""
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:

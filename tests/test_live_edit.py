@@ -109,3 +109,15 @@ async def test_a_config_and_a_key_that_go_are_told_of_once_and_when_they_are_bac
                 _, status = await daemon.admin("GET", "/status")
                 assert not status["warnings"]
             assert len(daemon.log_lines("config.warned")) == 2
+
+
+async def test_an_edit_takes_effect_though_whoever_asked_for_it_hangs_up(tmp_path: Path) -> None:
+    reload = b"POST /reload HTTP/1.1\r\nHost: localhost\r\nX-Sidecar-Request: 1\r\nContent-Length: 0\r\n\r\n"
+    async with FakeProvider() as a, RunningDaemon(tmp_path, _config((a, a), "a", "b", 0)) as daemon:
+        for number in range(1, 9):
+            daemon.write(_config((a, a), "ab"[number % 2], "ba"[number % 2], number))
+            _, writer = await asyncio.open_unix_connection(daemon.admin_path)
+            writer.write(reload)
+            await asyncio.sleep(number % 4 * 0.0005)  # while it is being read, or thereabouts
+            writer.close()
+            await daemon.wait_log("config.applied", count=number, timeout_s=5)
