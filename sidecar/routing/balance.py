@@ -142,7 +142,9 @@ class RoundRobin(_Rotating):
 
     def next(self, roster: Roster) -> int | None:
         """The place of the member whose turn it is if it is well, whatever the others are; None if it takes a look."""
-        self._seat_all(roster)
+        if self._roster is not roster:
+            self._rotation.keep(roster.places)  # a request of the config before may have seated whoever is gone since
+            self._seat_all(roster)
         name = self._rotation.next()
         return None if name is None else roster.places.get(name)
 

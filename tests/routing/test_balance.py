@@ -394,6 +394,23 @@ def test_counters_survive_a_reload_for_unchanged_members() -> None:
     assert " ".join(taken) == "a a b a c a a"
 
 
+@pytest.mark.parametrize("weight_of_the_one_that_goes", [1, 5])
+def test_a_request_of_the_config_before_leaves_nobody_in_the_line(weight_of_the_one_that_goes: float) -> None:
+    after = pool("r[0]", target("a/m"), target("b/m"))
+    before = pool("r[0]", Member(target("gone/m"), weight_of_the_one_that_goes), *after.members)
+    balances = Balances(lambda: 0.0)
+    picks(balances, before, 3)
+    balances.adopt(snapshot(Route("r", (after,)), generation=2))
+    picks(balances, before, 1)
+    taken = []
+    for _ in range(6):
+        place = balances.next(after)
+        assert place is not None
+        balances.took(after, place)
+        taken.append(place)
+    assert taken in ([0, 1] * 3, [1, 0] * 3)
+
+
 def test_a_pool_that_left_the_config_is_forgotten() -> None:
     one = pool("r[0]", Member(target("a/m"), 5), Member(target("b/m"), 1))
     balances = Balances(lambda: 0.0)
