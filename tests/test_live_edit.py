@@ -111,6 +111,30 @@ async def test_a_config_and_a_key_that_go_are_told_of_once_and_when_they_are_bac
             assert len(daemon.log_lines("config.warned")) == 2
 
 
+async def test_of_keys_that_go_each_is_told_of_once_and_one_that_is_needed_no_more_is_not_found(tmp_path: Path) -> None:
+    keys = [tmp_path / name for name in ("key-a", "key-b")]
+    for key in keys:
+        key.write_text("k-1")
+        key.chmod(0o600)
+    async with FakeProvider() as a:
+        plain = text = _config((a, a), "a", "b", 0)
+        for key in keys:
+            text = text.replace("api_key: k}", f'api_key: "${{file:{key}}}"}}', 1)
+        async with RunningDaemon(tmp_path, text) as daemon:
+            for told, key in enumerate(keys, 1):
+                key.unlink()
+                lines = await daemon.wait_log("config.warned", count=told)
+                assert [str(each) in line["warning"] for each, line in zip(keys, lines, strict=False)] == [True] * told
+            await daemon.edit(plain)
+            async with asyncio.timeout(_PATIENCE_S):
+                while (await daemon.admin("GET", "/status"))[1]["warnings"]:
+                    await asyncio.sleep(0.01)
+            await daemon.chat()
+            await daemon.wait_log("request")  # and all that was said before it
+            assert len(daemon.log_lines("config.warned")) == len(keys)
+            assert not daemon.log_lines("config.found")
+
+
 async def test_an_edit_takes_effect_though_whoever_asked_for_it_hangs_up(tmp_path: Path) -> None:
     reload = b"POST /reload HTTP/1.1\r\nHost: localhost\r\nX-Sidecar-Request: 1\r\nContent-Length: 0\r\n\r\n"
     async with FakeProvider() as a, RunningDaemon(tmp_path, _config((a, a), "a", "b", 0)) as daemon:

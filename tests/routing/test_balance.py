@@ -384,6 +384,13 @@ def test_who_is_idle_is_not_the_least_busy_for_a_small_weight() -> None:
     assert Balances(lambda: 0.0).find(one, members.__getitem__, 0.0) == 1
 
 
+def test_who_is_idle_is_not_the_least_busy_while_starting_slowly() -> None:
+    one = msgspec.structs.replace(pool("r[0]", target("a/m"), target("b/m")), balance=Balance.LEAST_BUSY)
+    members = [Candidate("a", factor=0.5, state=idle("a").state), idle("b")]
+    balances = Balances(lambda: 0.0)
+    assert [balances.find(one, members.__getitem__, 0.0) for _ in range(3)] == [1] * 3
+
+
 def test_counters_survive_a_reload_for_unchanged_members() -> None:
     before = pool("r[0]", Member(target("a/m"), 5), Member(target("b/m"), 1), Member(target("c/m"), 1))
     after = pool("r[0]", *before.members, balance=Balance.WEIGHTED)
