@@ -8,6 +8,7 @@ Where a value is wrong the walker answers `_WRONG`, and whatever contains it dro
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -173,9 +174,12 @@ def _convert(value: Any, text: str, shape: Shape) -> Any:
     return _WRONG if convert is None else convert(value, shape.type)
 
 
+_MOST = sys.float_info.max  # more is no float, infinity neither; a whole number can be more
+
+
 def _number(value: Any, kind: Any) -> Any:
     numbers: Any = int if isinstance(kind, inspect.IntType) else int | float
-    if isinstance(value, bool) or not isinstance(value, numbers) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, numbers) or not abs(value) <= _MOST:
         return _WRONG
     if not _in_range(value, kind):
         return _WRONG

@@ -6,7 +6,7 @@ seed name is a provider (its default model) or "provider/model".
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -80,7 +80,7 @@ def checked_weight(weight: object) -> float:
     Raises:
         ConfigurationError: When it is not a finite number >= 0.
     """
-    if isinstance(weight, int | float) and not isinstance(weight, bool) and math.isfinite(weight) and weight >= 0:
+    if isinstance(weight, int | float) and not isinstance(weight, bool) and 0 <= weight <= sys.float_info.max:
         return float(weight)
     raise ConfigurationError(f"a weight is a finite number >= 0, not {weight!r}")
 

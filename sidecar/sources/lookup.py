@@ -85,6 +85,8 @@ class SystemLookup:
 
     def _look(self, path: str) -> tuple[bytes, str]:
         """A file's content and fingerprint; what is not there is remembered as well."""
+        if "\0" in path:  # nor could anybody watch it
+            raise UnreadableError(f"{path!r}: no path holds a NUL; correct it")
         self._fingerprints[path] = None
         data = read_bytes(path)
         self._fingerprints[path] = found = fingerprint(((path, data),))
@@ -102,7 +104,7 @@ class SystemLookup:
                 f"credential {name!r}: $CREDENTIALS_DIRECTORY is not set; "
                 f"give the unit LoadCredential={name}:/path, or use ${{file:/path}}"
             )
-        if not name or "/" in name or name in {".", ".."}:
+        if not name or "/" in name or "\0" in name or name in {".", ".."}:
             raise LookupError(f"credential {name!r}: a name without slashes is expected")
         path = os.path.join(directory, name)
         try:

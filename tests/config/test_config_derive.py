@@ -71,7 +71,7 @@ def test_weights_of_a_provider_and_of_one_target(now):
     assert shown(with_weight(now, "c/z", 0)) == shown(now)
 
 
-@pytest.mark.parametrize("weight", [-1, math.nan, math.inf, True, "5", None])
+@pytest.mark.parametrize("weight", [-1, math.nan, math.inf, 10**400, True, "5", None])
 def test_what_is_no_weight(now, weight):
     with pytest.raises(ConfigurationError, match="a weight is a finite number"):
         with_weight(now, "a", weight)

@@ -81,13 +81,21 @@ def test_a_file_that_could_not_be_used_is_remembered_for_the_watcher(tmp_path: P
     assert given.fingerprints == {str(tmp_path / "gone"): None, empty: fingerprint(contents(empty))}
 
 
+def test_a_path_that_nothing_can_have_is_no_file_and_is_not_watched(tmp_path: Path) -> None:
+    given = lookup(tmp_path)
+    for asks in (given.file, given.stamp):
+        with pytest.raises(LookupError, match=r"key\\x00': no path holds a NUL"):
+            asks("key\0")
+    assert not given.fingerprints
+
+
 def test_a_credential_needs_a_service_manager_and_a_plain_name(tmp_path: Path) -> None:
     with pytest.raises(LookupError, match=r"credential 'openai'.*LoadCredential=openai:/path"):
         lookup(tmp_path).credential("openai")
     (tmp_path / "outside").write_text("x")
     (tmp_path / "credentials").mkdir()
     given = lookup(tmp_path, CREDENTIALS_DIRECTORY=str(tmp_path / "credentials"))
-    for name in ("../outside", "..", ".", "", "/etc/passwd"):
+    for name in ("../outside", "..", ".", "", "/etc/passwd", "a\0b"):
         with pytest.raises(LookupError, match="a name without slashes"):
             given.credential(name)
 

@@ -28,6 +28,7 @@ HOSTILE = {
     "unknown keys": "listne: []\n",
     "many keys": "".join(f"k{n}: 1\n" for n in range(20_000)),
     "a long number": "limits: {max_connections: " + "9" * 5000 + "}",
+    "a number that no float holds": "resilience: {max_attempts: " + "9" * 400 + "}",
     "a number in an exponent": "limits: {max_connections: 1e999999999}",
     "control characters": "routes: {a\x07b: {chain: [x/y]}}",
     "a byte order mark inside": "routes: {}\n\ufeffroutes: {}",
