@@ -110,6 +110,10 @@ class Reloader:
                 self._digest = snapshot.digest
         except ConfigurationError as error:
             return self._reject(error)
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not end the watch: the next edit may not meet it
+            context = {"message": "an edit of the config failed by a bug", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+            return self._reject(ConfigurationError(f"the sidecar failed: {type(error).__name__}; its log tells more"))
         self._rejected, self.rejected_at = (), None
         return Reloaded(applied=True, changed=changed, generation=self._manager.snapshot.generation)
 

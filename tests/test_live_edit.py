@@ -7,6 +7,10 @@ import statistics
 from pathlib import Path
 from time import monotonic
 
+from sidecar.manager import LLMManager
+from sidecar.model.topology import Snapshot
+from sidecar.reload import Reloader
+from sidecar.sources.configuration import ConfigurationManager
 from tests.daemon import RunningDaemon
 from tests.fake_provider import FakeProvider, ok
 from tests.saves import SAVES
@@ -133,6 +137,32 @@ async def test_of_keys_that_go_each_is_told_of_once_and_one_that_is_needed_no_mo
             await daemon.wait_log("request")  # and all that was said before it
             assert len(daemon.log_lines("config.warned")) == len(keys)
             assert not daemon.log_lines("config.found")
+
+
+async def test_an_edit_that_meets_a_bug_is_rejected_and_the_next_one_applied(tmp_path: Path) -> None:
+    text = "providers: {{a: {{type: embedded}}}}\nroutes: {{default: {{chain: [a/{model}]}}}}\n"
+    path = tmp_path / "sidecar.yaml"
+    path.write_text(text.format(model="one"))
+    bugs: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: bugs.append(context["exception"]))
+    async with LLMManager(ConfigurationManager(str(path), environ={})) as manager:
+
+        async def take_over(snapshot: Snapshot) -> None:
+            if not bugs:
+                raise LookupError("a bug")
+            manager.adopt(snapshot)
+
+        reloader = Reloader(manager, take_over)
+        following = asyncio.create_task(reloader.run())
+        for model in ("two", "three"):
+            path.write_text(text.format(model=model))
+            async with asyncio.timeout(_PATIENCE_S):
+                while manager.snapshot.generation == 1 and (model == "three" or reloader.successful):
+                    await asyncio.sleep(0.01)
+            assert ["LookupError" in problem for problem in reloader.rejected] == [True] * (model == "two")
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+    assert [type(bug) for bug in bugs] == [LookupError]
 
 
 async def test_an_edit_takes_effect_though_whoever_asked_for_it_hangs_up(tmp_path: Path) -> None:
