@@ -115,7 +115,7 @@ class _Rotating:
 
     def _weights(self, configured: Mapping[str, float]) -> Mapping[str, float]:
         """Those that turns are taken by."""
-        return dict.fromkeys(configured, 1.0)
+        return {name: 1.0 if weight else 0.0 for name, weight in configured.items()}
 
     def _oldest(self, candidates: Sequence[Candidate]) -> int:
         """Whose turn it is among equals."""

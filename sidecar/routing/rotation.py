@@ -196,9 +196,9 @@ class Rotation:
     def _line_up(self) -> None:
         """Everybody to the line of his weight, which keeps what it is owed."""
         before, self._lines = self._lines, {}
-        weights = {seat.weight for seat in self._seats.values()} - {0.0}  # those of 0 drain, and take no turns
-        alone = len(weights) > 1 and len(self._seats) <= _FEW
-        for seat in sorted(self._seats.values(), key=lambda seat: seat.last):
+        seats = [seat for seat in self._seats.values() if seat.weight]  # those of 0 drain, and take no turns
+        alone = len(seats) <= _FEW and len({seat.weight for seat in seats}) > 1
+        for seat in sorted(seats, key=lambda seat: seat.last):
             key = seat.name if alone else seat.weight
             line = self._lines.get(key)
             if line is None:

@@ -225,7 +225,8 @@ def test_members_that_drain_leave_the_others_one_line() -> None:
     parts = {f"m{index}": 1.0 for index in range(5)} | {"x": 0.0}
     rotation = Rotation()
     rotation.seat(dict.fromkeys(parts, 1.0) | {"x": 0.0})
-    assert [len(looked_at(rotation, parts)[1]) for _ in range(10)] == [2] * 10
+    assert [looked_at(rotation, parts) for _ in range(3)] == [(f"m{index}", [f"m{index}"]) for index in range(3)]
+    assert rotation.next() == "m3"
 
 
 def test_a_member_with_another_weight_goes_over_to_its_line() -> None:
@@ -399,6 +400,16 @@ def test_counters_survive_a_reload_for_unchanged_members() -> None:
     balances.adopt(snapshot(Route("r", (after,)), generation=2))
     taken += picks(balances, after, 3)
     assert " ".join(taken) == "a a b a c a a"
+
+
+@pytest.mark.parametrize("balance", [Balance.WEIGHTED, Balance.ROUND_ROBIN])
+def test_whose_turn_it_is_can_be_said_though_somebody_drains(balance: Balance) -> None:
+    members = (Member(target("a/m"), 2), Member(target("x/m"), 0), Member(target("b/m"), 2))
+    one = pool("r[0]", *members, balance=balance)
+    balances = Balances(lambda: 0.0)
+    for place in (0, 2) * 3:
+        assert balances.next(one) == place
+        balances.took(one, place)
 
 
 @pytest.mark.parametrize("weight_of_the_one_that_goes", [1, 5])
