@@ -136,27 +136,29 @@ def _spliced(peek: Peek, endpoint: Operation, wire: Wire, params: Params, losses
 
 
 class PlainRelay:
-    """Chat, completions and embeddings to a provider that has them and needs no fitting: whole answers pass, looked at.
+    """Chat, completions and embeddings to a provider that has them and needs no fitting: they pass, looked at.
 
-    It keeps nothing of a call, so that one serves them all.
+    It keeps nothing of a call but whether a stream was asked for, and one with usage: one serves all that are alike.
     """
 
     translates = False
 
-    def __init__(self, endpoint: Operation, wire: Wire, params: Params) -> None:
+    def __init__(self, call: Call, endpoint: Operation, wire: Wire, params: Params) -> None:
         self.body = b""  # see `asked`
         self.losses: list[Loss] = []
         self._endpoint = endpoint
         self._model = wire.model
         self._params = params
+        self._streams, self._wants_usage = call.stream, call.peek.wants_usage
+        self._adds_usage = self._streams and not self._wants_usage
 
     def asked(self, peek: Peek) -> bytes:
         """The body of the request for a call."""
-        return splice(peek, self._model, self._params, operation=self._endpoint)
+        return splice(peek, self._model, self._params, operation=self._endpoint, add_usage=self._adds_usage)
 
     def tap(self) -> StreamTap:
         """See `Form`."""
-        return Tap(withhold_usage=False)
+        return Tap(withhold_usage=self._adds_usage)
 
     def shaped(self, frames: bytes) -> bytes:
         """See `Form`."""
@@ -171,41 +173,30 @@ class PlainRelay:
             return facts
         if facts.fault:
             return decode_failure(200, {}, body, 0.0)
+        if self.translates:
+            body = completion_of(body)
+        if self._streams:
+            body = stream_of(body, with_usage=self._wants_usage)
         return Whole(body, facts.model, facts.finish_reason, facts.usage)
 
 
 def plain_relay(call: Call, endpoint: Operation, wire: Wire, params: Params) -> PlainRelay | None:
-    """The form for all calls that differ from this one in their body only; None if each needs one of its own."""
+    """The form for all calls that differ from this one in what they say only; None if each needs one of its own."""
     relays = endpoint is call.operation and endpoint in _OF_OPENAI
-    return PlainRelay(endpoint, wire, params) if relays and not wire.quirks and not call.stream else None
+    return PlainRelay(call, endpoint, wire, params) if relays and not wire.quirks else None
 
 
 class _OpenAiRelay(PlainRelay):
-    """The same with fitting, streams, and completions by way of chat."""
+    """The same with fitting, and completions by way of chat."""
 
     def __init__(self, call: Call, endpoint: Operation, wire: Wire, params: Params) -> None:
-        super().__init__(endpoint, wire, params)
+        super().__init__(call, endpoint, wire, params)
         self.translates = endpoint is not call.operation
-        self._peek = chat_peek(call.peek) if self.translates else call.peek
-        self._adds_usage = call.stream and not call.peek.wants_usage
-        self.body = _spliced(self._peek, endpoint, wire, params, self.losses, usage=self._adds_usage)
-
-    def tap(self) -> StreamTap:
-        return Tap(withhold_usage=self._adds_usage)
+        peek = chat_peek(call.peek) if self.translates else call.peek
+        self.body = _spliced(peek, endpoint, wire, params, self.losses, usage=self._adds_usage)
 
     def shaped(self, frames: bytes) -> bytes:
         return completion_events(frames) if self.translates and frames else frames
-
-    def whole(self, body: bytes, *, streamed: bool) -> Whole | Failure:
-        whole = super().whole(body, streamed=streamed)
-        if isinstance(whole, Failure):
-            return whole
-        if self.translates:
-            whole = msgspec.structs.replace(whole, body=completion_of(whole.body))
-        if self._peek.stream:
-            told = stream_of(whole.body, with_usage=self._peek.wants_usage)
-            whole = msgspec.structs.replace(whole, body=told)
-        return whole
 
 
 def _object_form(call: Call, endpoint: Operation, wire: Wire, params: Params) -> _Objects:

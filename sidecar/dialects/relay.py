@@ -80,12 +80,16 @@ class Tap:
         """Every choice that was begun has its finish reason, or the terminal event has come."""
         return bool(self._started) and (self.done or self._started <= self._finished)
 
+    def passes(self, data: bytes) -> bool:
+        """Whether `feed` would give these very bytes and learn nothing from them; it need not be asked then."""
+        return self._mould is not None and not self._framer.held_bytes and self._mould.fits(data)
+
     def feed(self, data: bytes) -> bytes:
         """What may go to the client now: nothing before the first content, then whole frames.
 
         After `fault` or `done` is set, what follows in the stream is of no interest and does not pass.
         """
-        if self._mould is not None and not self._framer.held_bytes and self._mould.fits(data):
+        if self.passes(data):
             return data
         frames = self._framer.feed(data)
         if frames:

@@ -31,7 +31,7 @@ from sidecar.routing.commands import Answer as Told
 from sidecar.routing.commands import Command, Content, Elapsed, End, Event, Keep, Late, Race, Relay, Try, Wait
 from sidecar.routing.failover import UnderWay
 from sidecar.routing.plan import Choice
-from sidecar.upstream.prompt import PromptExchange, Sent
+from sidecar.upstream.prompt import Come, PromptExchange, Sent
 
 __all__ = ["Answer", "Rooms"]
 
@@ -167,7 +167,7 @@ class Answer:
         self._engine = engine = rooms.engine(route, self._call, monotonic())
         return next(engine)
 
-    def resume(self, command: Try, epoch: int, sent: Sent, *, began: float, asked: float) -> None:
+    def resume(self, command: Try, epoch: int, sent: Sent, come: Come | None, *, began: float, asked: float) -> None:
         """Go on with the first attempt, of this epoch, begun and sent at these moments; `open` then waits for it."""
         assert self._route is not None
         choice = Choice(command.target, command.state, command.selection)
@@ -177,7 +177,9 @@ class Answer:
         assert type(again) is Try
         self._try = again
         self._exchange = exchange = self._exchange_for(again)
-        exchange.adopt(sent, began=began, asked=asked)
+        exchange.adopt(sent, come, began=began, asked=asked)
+        if exchange.served:
+            self._command = self._send(Content(monotonic(), None, None, again.number))
 
     # Without waiting: what is ordinary. Of all else these say that `open` or `read` must find out, which go on
     # from here.

@@ -29,11 +29,12 @@ from sidecar.manager.answer import Answer, Rooms
 from sidecar.manager.balancing import LoadBalancer
 from sidecar.manager.callbacks import BaseCallbackHandler
 from sidecar.manager.checks import Checks
-from sidecar.manager.ordinary import Ordinary, ordinary
+from sidecar.manager.ordinary import Ordinary
 from sidecar.manager.overrides import Override, OverrideKind, Overrides, added, applied, carried
 from sidecar.manager.passage import Asked, Passage
 from sidecar.manager.pins import Pins
 from sidecar.manager.prober import Prober
+from sidecar.manager.promptly import ordinary
 from sidecar.manager.standings import Standings
 from sidecar.manager.status import gauges, models, provider_status
 from sidecar.manager.strategy import FallbackStrategy

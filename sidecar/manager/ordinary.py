@@ -1,94 +1,44 @@
-"""The most ordinary request: one whole answer from the first target of its route, or from the one whose turn it is.
+"""The most ordinary request: answered by the first target of its route, or by the one whose turn it is.
 
-There is nothing in its way. Nearly every request without a stream is one of these, so it is spared what it
-does not need: the engine and its plan, which choose among many, and the exchange, which waits, times and reads
-streams. What does not change from one to the next while a snapshot is in force is found out once: that is a
-`Trail`. Where a pool takes turns the trail forks, to each of its members.
+There is nothing in its way. Nearly every request is one of these, so it is spared what it does not need: the
+engine and its plan, which choose among many, and the exchange, which waits and times. What does not change from
+one to the next while a snapshot is in force is found out once: that is a `Trail`. Where a pool takes turns the
+trail forks, to each of its members.
 
 As soon as anything is not ordinary after all (the target refuses, breaks off, is late; the client leaves;
 somebody stops it), `going_on` makes an `Answer` of it that goes on from where it is, as if it had been one
-from the beginning. So this file knows the one good way, and no rule about any other.
+from the beginning. So this file knows the one good way of a whole answer, `ordinary_stream` that of a stream,
+and neither any rule about another.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
 import msgspec
 
-from sidecar.dialects.dialect import Untranslatable
 from sidecar.dialects.forms import Whole
 from sidecar.manager.answer import Answer
 from sidecar.manager.headers import ReplyHeaders
 from sidecar.manager.recorder import Recorder
 from sidecar.manager.rooms import Rooms
 from sidecar.manager.stencil import Stencil
-from sidecar.manager.trail import Fork, Trail, branch, trail_for
-from sidecar.model.errors import ValidationError
+from sidecar.manager.trail import Trail
 from sidecar.model.failures import Failure
 from sidecar.model.hub import Loss
-from sidecar.model.records import Outcome, Usage
-from sidecar.model.request import NEEDLESS, UNLIMITED, Call
-from sidecar.model.settings import OnLoss
+from sidecar.model.records import AttemptRecord, Outcome, Usage
+from sidecar.model.request import UNLIMITED, Call
 from sidecar.model.topology import Dialect
 from sidecar.routing.breaker import BreakerState
-from sidecar.routing.plan import suits
-from sidecar.upstream.prompt import GATHERED_BYTES, Sent
+from sidecar.upstream.prompt import GATHERED_BYTES, Come, Sent
 
-__all__ = ["Ordinary", "ordinary"]
+__all__ = ["Ordinary"]
 
 _CLOSED = BreakerState.CLOSED
 _NEVER = float("inf")
-
-
-def ordinary(rooms: Rooms, call: Call, active: set[Any]) -> Ordinary | None:
-    """The request as an ordinary one, which is then sent; None if it is not, and then nothing was done.
-
-    Args:
-        rooms: Those of the snapshot in force when the request came.
-        call: What is asked.
-        active: Holds every answer that is not closed yet.
-    """
-    peek = call.peek
-    if peek.stream or call.strict:
-        return None
-    now = monotonic()
-    key: tuple[object, ...] = (peek.model, call.operation, call.route, call.headers)
-    trail: Trail | Fork | None = rooms.trails.get(key) or trail_for(rooms, call, key)
-    pool, place = None, None
-    if type(trail) is Fork:
-        pool, route = trail.pool, trail.route
-        place = rooms.balances.next(pool)
-        if place is None:
-            return None
-        key = (key, place)
-        trail = rooms.trails.get(key) or branch(rooms, call, key, route, pool.members[place])
-    if type(trail) is not Trail or not trail.state.is_ordinary:
-        return None
-    target = trail.command.target
-    if peek.needs is not NEEDLESS and not suits(target, call):
-        return None
-    if rooms.registry.account(target.provider) is not trail.account:  # its connections were closed
-        rooms.trails.pop(key, None)
-        return None
-    try:
-        form, request = trail.asked(call)
-        launched = None if form.losses and trail.route.on_loss is OnLoss.REJECT else trail.prompt.launch(request)
-    except (ValidationError, Untranslatable):
-        return None
-    except Exception as error:  # noqa: BLE001 - a bug, or an account's header that is none: an `Answer` tells the client
-        context = {"message": f"request {call.request_id} is no ordinary one by a bug", "exception": error}
-        asyncio.get_running_loop().call_exception_handler(context)
-        return None
-    if launched is None:
-        return None
-    if pool is not None and place is not None:
-        rooms.balances.took(pool, place)
-    rooms.budget.deposit(now)
-    return Ordinary(rooms, call, active, trail, began=now, sent=Sent(form, request, launched, trail.way.dialect))
+_NOTHING_YET = Whole(b"")
 
 
 class _Heard(msgspec.Struct):
@@ -105,8 +55,8 @@ class _Heard(msgspec.Struct):
     model_served: str | None
     finish_reason: str | None
     usage: Usage | None
+    malformed_events: int
     connect_s: float | None = None
-    malformed_events: int = 0
     reused: bool | None = True
     served: bool = True
     status: int | None = 200
@@ -119,8 +69,8 @@ class Ordinary:
     # fmt: off
     __slots__ = (
         "_active", "_asked", "_attempt", "_epoch", "_listener", "_recorder", "_rooms", "_sent", "_stopped", "_trail",
-        "answered", "began", "body", "call", "due", "headers", "provider_bytes", "provider_headers", "waited_s",
-        "whole",
+        "answered", "began", "body", "call", "content_at", "due", "headers", "malformed", "provider_bytes",
+        "provider_headers", "waited_s", "whole",
     )
     # fmt: on
 
@@ -136,6 +86,7 @@ class Ordinary:
         self._epoch = trail.state.begin(began)
         self.whole: Whole | None = None  # the answer, when it has come
         self._recorder: Recorder | None = None
+        self._attempt: AttemptRecord | None = None
         self._stopped: Failure | None = None
         self._listener: Callable[[], None] | None = None
         self.began = began
@@ -146,6 +97,10 @@ class Ordinary:
             self.due = min(self.due, began + (limits.read_s or _NEVER), began + (limits.total_s or _NEVER))
         self.headers: ReplyHeaders | Sequence[tuple[str, str]] = ()
         self.body = b""
+        self.malformed = 0
+        self.provider_headers: Mapping[str, str]
+        self.provider_bytes = 0
+        self.content_at: float | None = None
         active.add(self)
 
     @property
@@ -164,43 +119,37 @@ class Ordinary:
         """See `Answer.opened`; what is not ordinary is left untouched for whoever goes on."""
         if self.whole is not None or self._stopped is not None:
             return None
-        sent, trail = self._sent, self._trail
+        sent = self._sent
         launched = sent.launched
         come = launched.whole_now()
         if come is None:
             return None if launched.broken or launched.held_bytes > GATHERED_BYTES else False
         status, headers, body = come
         self.waited_s = monotonic() - self._asked
-        provider_headers = dict(headers)
+        self.provider_headers = provider_headers = dict(headers)
         if status != 200 or provider_headers.get("content-type", "").startswith("text/event-stream"):
             return None
         whole = sent.form.whole(body, streamed=False)
         if isinstance(whole, Failure):
             return None
         launched.take_whole()
-        self._listener = None  # who listens holds this: the circle would wait for the collector
-        self.answered = now = monotonic()
-        self.whole, self.body = whole, whole.body
-        self.provider_headers: Mapping[str, str] = provider_headers
+        self.body = whole.body
         self.provider_bytes = len(body)
-        trail.state.release(self._epoch)
-        trail.state.succeed(self._epoch, now, alone=trail.alone, answer_s=now - self.began)
-        if trail.stencil is None or sent.form.losses:
-            self._record(whole)
-        else:
-            self.headers = trail.stencil.headers(self.call, provider_headers)
+        self.content_at = now = monotonic()
+        self._end_well(whole, now, answer_s=now - self.began)
+        self._tell()
         return True
 
     def going_on(self) -> Answer:
         """The same as an `Answer`, which takes everything over."""
-        recorder = self._recorder
-        if recorder is None:
-            recorder = self._recorder_of_its_own() if self.whole is None else self._record(self.whole)
+        is_over = self.whole is not None
+        recorder = self._recorded() if is_over else self._recorder or self._recorder_of_its_own()
         answer = Answer(self._rooms, self.call, self._active, recorder=recorder)
         self._active.discard(self)
         self._listener = None
-        if self.whole is None:
-            answer.resume(self._trail.command, self._epoch, self._sent, began=self.began, asked=self._asked)
+        if not is_over:
+            command, come = self._trail.command, self._come()
+            answer.resume(command, self._epoch, self._sent, come, began=self.began, asked=self._asked)
         if self._stopped is not None:
             answer.stop(self._stopped)
         return answer
@@ -215,23 +164,43 @@ class Ordinary:
         """See `Answer.close`."""
         if self not in self._active:
             return
-        whole, recorder, trail = self.whole, self._recorder, self._trail
-        if whole is None:
+        if self.whole is None:
             self.going_on().close(bytes_out=bytes_out, gone=gone)
             return
         self._active.discard(self)
-        stencil = trail.stencil
-        if recorder is None and stencil is not None and not gone and trail.state.breaker.state is _CLOSED:
+        trail = self._trail
+        stencil, is_like_others = trail.stencil, not (gone or self.malformed or self._sent.form.losses)
+        if self._recorder is None and stencil is not None and is_like_others and trail.state.breaker.state is _CLOSED:
             stencil.write(self, bytes_out=bytes_out)
             return
-        recorder = recorder or self._record(whole)
+        recorder = self._recorded()
         recorder.close(bytes_out=bytes_out, gone=gone)
-        if stencil is None and Stencil.fits(self._attempt, recorder.request):
+        attempt, request = self._attempt, recorder.request
+        if stencil is None and attempt is not None and Stencil.fits(attempt, request):
             rooms, facts, headers = self._rooms, trail.way.wire.facts, self.headers
             assert isinstance(headers, ReplyHeaders)
-            trail.stencil = Stencil(
-                self._attempt, recorder.request, headers.shared, facts, log=rooms.log, metrics=rooms.metrics
-            )
+            trail.stencil = Stencil(attempt, request, headers.shared, facts, log=rooms.log, metrics=rooms.metrics)
+
+    def _come(self) -> Come | None:
+        """What has come of it and was taken, if it is not over."""
+        return None
+
+    def _end_well(self, whole: Whole, now: float, *, answer_s: float | None) -> None:
+        """The provider has given all of a good answer."""
+        self._listener = None  # who listens holds this: the circle would wait for the collector
+        self.whole = whole
+        self.answered = now
+        trail = self._trail
+        trail.state.release(self._epoch)
+        trail.state.succeed(self._epoch, now, alone=trail.alone, answer_s=answer_s)
+
+    def _tell(self) -> None:
+        """There is something to send: its headers, from the stencil or, if it is the first of its trail, by itself."""
+        stencil = self._trail.stencil
+        if stencil is None or self._sent.form.losses:
+            self._serve()
+        else:
+            self.headers = stencil.headers(self.call, self.provider_headers)
 
     def _recorder_of_its_own(self) -> Recorder:
         rooms = self._rooms
@@ -240,13 +209,27 @@ class Ordinary:
         recorder.request.route = self._trail.route.name
         return recorder
 
-    def _record(self, whole: Whole) -> Recorder:
-        """Write the answer down as that of any request: it is the first of its trail, or not like the others."""
-        recorder, command, form = self._recorder_of_its_own(), self._trail.command, self._sent.form
-        heard = _Heard(
+    def _serve(self) -> Recorder:
+        """Write down, as of any request, that there is something to send."""
+        recorder, command, heard = self._recorder_of_its_own(), self._trail.command, self._heard()
+        assert self.content_at is not None
+        recorder.serves(heard, command, self.content_at)
+        self.headers = recorder.headers(heard, command)
+        return recorder
+
+    def _recorded(self) -> Recorder:
+        """The attempt has its line, as that of any request."""
+        recorder = self._recorder or self._serve()
+        if self._attempt is None:
+            self._attempt = recorder.attempted(self._heard(), self._trail.command, Outcome.OK, None, now=self.answered)
+        return recorder
+
+    def _heard(self) -> _Heard:
+        whole, form = self.whole or _NOTHING_YET, self._sent.form
+        return _Heard(
             self.began,
             self.waited_s,
-            self.answered - self.began,
+            None if self.content_at is None else self.content_at - self.began,
             self.provider_bytes,
             self.provider_headers,
             self._sent.dialect,
@@ -255,8 +238,5 @@ class Ordinary:
             whole.model,
             whole.finish_reason,
             whole.usage,
+            self.malformed,
         )
-        recorder.serves(heard, command, self.answered)
-        self._attempt = recorder.attempted(heard, command, Outcome.OK, None, now=self.answered)
-        self.headers = recorder.headers(heard, command)
-        return recorder

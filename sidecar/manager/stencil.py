@@ -27,11 +27,12 @@ _NO_USAGE = Usage()
 
 
 class Served(Protocol):
-    """A request that was answered whole; times are of the monotonic clock."""
+    """A request that was answered well; moments are of the monotonic clock."""
 
     answered: float  # when the provider's answer was whole
     began: float
     call: Call
+    content_at: float | None  # when its first content came; never None when it was answered
     provider_bytes: int  # of the provider's body
     provider_headers: Mapping[str, str]
     waited_s: float  # of the time to its answer: for the provider
@@ -99,11 +100,14 @@ class Stencil:
         attempt.bytes_in = request.bytes_in = call.bytes_in
         attempt.bytes_out, request.bytes_out = served.provider_bytes, bytes_out
         # Rounded as a `Recorder` does, of what is never below 0.
-        began, waited_us = served.began, served.waited_s * 1e6
+        began, waited_us, content_at = served.began, served.waited_s * 1e6, served.content_at
+        assert content_at is not None
         answer_us, ended_us = (served.answered - began) * 1e6, (monotonic() - began) * 1e6
         answer_s, ended_s = int(answer_us + 0.5) / 1e6, int(ended_us + 0.5) / 1e6
+        content_s = int((content_at - began) * 1e6 + 0.5) / 1e6
         overhead_s = int(ended_us - waited_us + 0.5) / 1e6
-        attempt.duration_s = attempt.first_token_s = request.first_token_s = answer_s
+        attempt.first_token_s = request.first_token_s = content_s
+        attempt.duration_s = answer_s
         attempt.overhead_s = int(answer_us - waited_us + 0.5) / 1e6
         request.duration_s, request.overhead_s = ended_s, overhead_s
         attempt.input_tokens = request.input_tokens = usage.input_tokens
@@ -113,4 +117,4 @@ class Stencil:
         cost = cost_usd(self._facts, usage)
         attempt.cost_usd = request.cost_usd = cost
         self._log.served(attempt, request)
-        self._count(answer_s, ended_s, overhead_s, usage, cost)
+        self._count(content_s, answer_s, ended_s, overhead_s, usage, cost)

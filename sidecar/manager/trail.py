@@ -14,6 +14,7 @@ from sidecar.manager.stencil import Stencil
 from sidecar.model.errors import LLMError
 from sidecar.model.records import Selection
 from sidecar.model.request import Call, recurs
+from sidecar.model.settings import Rescue, StreamMode, StreamSettings
 from sidecar.model.topology import Member, Operation, Pool, Route
 from sidecar.routing.breaker import BreakerState
 from sidecar.routing.commands import UNTIMED, Try
@@ -37,6 +38,7 @@ class Trail:
         account: Of the target's provider.
         way: How it is asked, which can be done without waiting.
         relay: The form of all of them, if there is such a one.
+        stream: They ask for one.
     """
 
     # fmt: off
@@ -46,7 +48,9 @@ class Trail:
     )
     # fmt: on
 
-    def __init__(self, route: Route, command: Try, account: Account, way: Way, relay: PlainRelay | None) -> None:
+    def __init__(
+        self, route: Route, command: Try, account: Account, way: Way, relay: PlainRelay | None, *, stream: bool
+    ) -> None:
         assert way.endpoint is not None
         assert way.path is not None
         assert account.prompt is not None
@@ -60,8 +64,8 @@ class Trail:
         self.prompt = account.prompt
         self.way = way
         self.alone = len(route.chain) == 1 and len(route.chain[0].members) == 1
-        # The least that an answer is waited for; who goes on then finds out how much longer.
-        limit = route.timeouts.answer
+        # The least that an answer, or the first of it, is waited for; who goes on then finds out how much longer.
+        limit = route.timeouts.first_token if stream else route.timeouts.answer
         self.patience_s = min(route.timeouts.total_s, limit.min_s if limit.fixed_s is None else limit.fixed_s)
         self.stencil: Stencil | None = None  # of lines and headers, when the first of them were written
 
@@ -95,6 +99,8 @@ def trail_for(rooms: Rooms, call: Call, key: tuple[object, ...]) -> Trail | Fork
         route = rooms.router.resolve(call.peek.model, override=call.route)
     except LLMError:
         return None
+    if call.stream and not _flows(route.stream):
+        return None
     pool = route.chain[0]
     if len(pool.members) == 1:
         return branch(rooms, call, key, route, pool.members[0])
@@ -109,12 +115,19 @@ def branch(rooms: Rooms, call: Call, key: tuple[object, ...], route: Route, memb
         return None
     target = member.target
     account = rooms.registry.account(target.provider)
-    way = account.way(call.operation, target.model, call.headers, stream=False)
+    way = account.way(call.operation, target.model, call.headers, stream=call.stream)
     if way.endpoint is None or way.path is None or way.losses or account.prompt is None:
         return None
     command = Try(target, rooms.book.state(target, monotonic()), _PRIMARY, 1, UNTIMED, _CLOSED)
-    trail = Trail(route, command, account, way, plain_relay(call, way.endpoint, way.wire, way.params))
+    relay = plain_relay(call, way.endpoint, way.wire, way.params)
+    trail = Trail(route, command, account, way, relay, stream=call.stream)
     return _kept(rooms, call, key, trail)
+
+
+def _flows(stream: StreamSettings) -> bool:
+    """Whether such streams are given as they come, by one target, and nothing else is done for them."""
+    asks_more = stream.hedge is not None or stream.rescue is Rescue.CONTINUE or stream.sse_keepalive_s is not None
+    return stream.mode is StreamMode.LIVE and not asks_more
 
 
 def _kept(rooms: Rooms, call: Call, key: tuple[object, ...], made: _Made) -> _Made:

@@ -127,11 +127,28 @@ class Served:
     def __init__(self, attempts: AttemptSeries, requests: RequestSeries) -> None:
         self._attempts = attempts
         self._requests = requests
-        self._waiting: list[tuple[float, float, float, Usage, float | None]] = []
+        self._waiting: list[tuple[float, float, float, float, Usage, float | None]] = []
 
-    def add(self, answer_s: float, ended_s: float, overhead_s: float, usage: Usage, cost_usd: float | None) -> None:
-        """Count one: when its answer was whole, when it was over, its overhead, its tokens and what they cost."""
-        self._waiting.append((answer_s, ended_s, overhead_s, usage, cost_usd))
+    def add(  # noqa: PLR0917 - it is called for each request, and names cost
+        self,
+        content_s: float,
+        answer_s: float,
+        ended_s: float,
+        overhead_s: float,
+        usage: Usage,
+        cost_usd: float | None,
+    ) -> None:
+        """Count one.
+
+        Args:
+            content_s: When its first content had come, since it began.
+            answer_s: When its answer was whole.
+            ended_s: When it was over.
+            overhead_s: Of these, the sidecar's own share.
+            usage: Its tokens.
+            cost_usd: What they cost, if that is known.
+        """
+        self._waiting.append((content_s, answer_s, ended_s, overhead_s, usage, cost_usd))
         if len(self._waiting) >= PENDING_MAX:
             self.settle()
 
@@ -139,18 +156,18 @@ class Served:
         """Bring what was added into the series."""
         if not self._waiting:
             return
-        answer_s, ended_s, overhead_s, usages, costs_usd = zip(*self._waiting, strict=True)
+        content_s, answer_s, ended_s, overhead_s, usages, costs_usd = zip(*self._waiting, strict=True)
         self._waiting.clear()
         attempts, requests = self._attempts, self._requests
         attempts.count += len(usages)
         requests.count += len(usages)
         for histogram, values in (
             (attempts.duration, answer_s),
-            (attempts.first_token, answer_s),
+            (attempts.first_token, content_s),
             (attempts.input_tokens, [usage.input_tokens for usage in usages if usage.input_tokens is not None]),
             (attempts.output_tokens, [usage.output_tokens for usage in usages if usage.output_tokens is not None]),
             (requests.duration, ended_s),
-            (requests.first_token, answer_s),
+            (requests.first_token, content_s),
             (requests.overhead, overhead_s),
         ):
             histogram.pending.extend(values)

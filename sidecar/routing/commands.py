@@ -120,7 +120,7 @@ class Content(msgspec.Struct, frozen=True):
     """The first content of the attempt under way has come."""
 
     now: float
-    first_token_s: float  # since the attempt was sent
+    first_token_s: float | None  # since the attempt was sent; None: the target's speed was told already
     head_s: float | None = None  # since then, too; None where it was not timed
     number: int | None = None  # of the attempt, in a race
 

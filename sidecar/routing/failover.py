@@ -287,7 +287,7 @@ class _Run:
 
     def hear(self, event: Content) -> None:
         """The first content has come: the target has shown its speed, if not yet that it finishes."""
-        if self._choice is None or not self._call.peek.stream:
+        if self._choice is None or not self._call.peek.stream or event.first_token_s is None:
             return
         self._choice.state.speed.content_came(event.first_token_s, event.head_s, event.now)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,6 +27,7 @@ from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from sidecar.manager import LLMManager
 from sidecar.manager.answer import Answer
 from sidecar.manager.ordinary import Ordinary
+from sidecar.manager.ordinary_stream import OrdinaryStream
 from sidecar.model.errors import LLMError
 from sidecar.model.request import Call
 from sidecar.model.settings import Wire as WireSetting
@@ -164,7 +166,7 @@ class Lane:
 class Crossing(Sending):
     """One request on the short way, until it is answered or a task goes on with it."""
 
-    __slots__ = ("_connection", "_launched", "_patrol", "_task")
+    __slots__ = ("_connection", "_launched", "_passes", "_patrol", "_task")
 
     def __init__(self, connection: Connection, patrol: Patrol, answer: Answer | Ordinary) -> None:
         Sending.__init__(self, answer, DirectWire(connection))
@@ -172,6 +174,7 @@ class Crossing(Sending):
         self._patrol = patrol
         self._launched = False
         self._task: asyncio.Task[None] | None = None
+        self._passes: Callable[[bytes], bool]  # of an ordinary stream, as soon as it flows
 
     @property
     def due(self) -> float:
@@ -196,15 +199,23 @@ class Crossing(Sending):
         elif self._connection.crossing is self:
             self._end(gone=True)
 
-    def news(self) -> None:
-        """It begins, or something has come from the provider or happened to it."""
-        if self._task is not None or self._connection.crossing is not self:
+    def news(self, come: bytes | None = None) -> None:
+        """It begins, something has come from the provider or happened to it; or this has come of an ordinary stream."""
+        if come is None and (self._task is not None or self._connection.crossing is not self):
             return
         try:
-            if self._begun:
+            if come is not None and self._passes(come):
+                is_slow = self._wire.write_now(come)
+                self.sent_bytes += len(come)
+                if not is_slow:
+                    return
+                over = None
+            elif self._begun:
                 over = self._pumped()
             elif self._launched:
                 over = self.go_on()
+                if over is False:
+                    self._let_flow()
             else:
                 self._launched = True
                 over = self.launch(self.news)
@@ -214,6 +225,10 @@ class Crossing(Sending):
         except Exception as error:  # noqa: BLE001 - the outermost door of this way: the client is told of the bug
             self.fail_internally(error)
             over = None
+        self._stands(over)
+
+    def _stands(self, over: bool | None) -> None:
+        """How it stands now, as `go_on` tells it."""
         if over:
             self._end(gone=False)
         elif over is None:
@@ -222,6 +237,13 @@ class Crossing(Sending):
             due = self._answer.due
             if due < self._patrol.next_at:
                 self._patrol.note(due)
+
+    def _let_flow(self) -> None:
+        """What comes of an ordinary stream that has begun is given to `news`."""
+        stream = self._ordinary
+        if self._begun and isinstance(stream, OrdinaryStream):
+            self._passes = stream.passes
+            stream.flow(self.news)
 
     def _hand_over(self) -> None:
         self._patrol.forget(self)

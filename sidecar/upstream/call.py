@@ -33,11 +33,11 @@ from sidecar.upstream.account import Account, Way
 from sidecar.upstream.transport import Breach, Launched, PromptReply, Reply, TransportError, UpstreamRequest
 from sidecar.upstream.watchdog import Expired, Watchdog
 
-__all__ = ["BREACHES", "MAX_ANSWER_BYTES", "MAX_ERROR_BYTES", "Exchange", "form_for"]
+__all__ = ["BREACHES", "GRACE_S", "MAX_ANSWER_BYTES", "MAX_ERROR_BYTES", "Exchange", "form_for"]
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
-_GRACE_S = 0.5  # for the usage chunk and `[DONE]` after a finish reason, and for the last chunk after `[DONE]`
+GRACE_S = 0.5  # for the usage chunk and `[DONE]` after a finish reason, and for the last chunk after `[DONE]`
 
 BREACHES: Mapping[Breach, Kind] = MappingProxyType(
     {
@@ -184,7 +184,8 @@ class Exchange:
         """After a complete stream: take in the last chunk, so that the connection can be used again."""
         if self._reply is None or self._tap is None or not self._tap.complete:
             return
-        self._due(monotonic() + _GRACE_S, Kind.IDLE_TIMEOUT)
+        self._since = now = monotonic()
+        self._due(now + GRACE_S, Kind.IDLE_TIMEOUT)
         try:
             with self._watchdog:
                 while await self._reply.read():
@@ -372,8 +373,9 @@ class Exchange:
         return self.failure
 
     def _content_came(self, tap: StreamTap) -> None:
-        self.first_token_s = monotonic() - self.began
-        self._progress(tap)
+        now = monotonic()
+        self.first_token_s = now - self.began
+        self._progress(tap, now)
 
     async def _hold(self) -> None:
         """Keep back what has come until the route lets it go: what breaks before can still fail over."""
@@ -406,7 +408,7 @@ class Exchange:
         while tap.fault is None and not tap.done:
             data = await self._wait()
             passed = form.shaped(tap.feed(data) if data else tap.end())
-            self._progress(tap)
+            self._progress(tap, monotonic())
             if passed:
                 return passed
             if not data:
@@ -441,13 +443,13 @@ class Exchange:
         self.bytes_out += len(data)
         return data
 
-    def _progress(self, tap: StreamTap) -> None:
+    def _progress(self, tap: StreamTap, now: float) -> None:
         """Something came: the next silence is counted from now."""
         if tap.complete:
-            self._due(monotonic() + _GRACE_S, Kind.IDLE_TIMEOUT)
+            self._due(now + GRACE_S, Kind.IDLE_TIMEOUT)
         else:
             kind = Kind.CLIENT_DEADLINE if self._limits.idle_is_clients else Kind.IDLE_TIMEOUT
-            self._due(monotonic() + self._limits.idle_s, kind)
+            self._due(now + self._limits.idle_s, kind)
 
     def _due(self, moment: float, kind: Kind) -> None:
         """The next deadline: this one, or the total if that comes first."""

@@ -89,6 +89,7 @@ class Connection(asyncio.Protocol):
         "_sent",
         "_source_error",
         "_status",
+        "_taker",
         "_transport",
         "_waiter",
         "_where",
@@ -125,6 +126,7 @@ class Connection(asyncio.Protocol):
         self._sender: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._listener: Callable[[], None] | None = None
+        self._taker: Callable[[bytes], None] | None = None
         self._drained: asyncio.Future[None] | None = None
 
     # -- before it is there
@@ -199,7 +201,11 @@ class Connection(asyncio.Protocol):
 
     def listen(self, listener: Callable[[], None] | None) -> None:
         """Have this called whenever something has come or happened, instead of waiting; None: no more."""
-        self._listener = listener
+        self._listener, self._taker = listener, None
+
+    def flow(self, taker: Callable[[bytes], None]) -> None:
+        """See `Launched.flow`."""
+        self._taker = taker
 
     def _send(self, head: bytes, body: bytes | AsyncIterator[bytes]) -> None:
         try:
@@ -254,8 +260,7 @@ class Connection(asyncio.Protocol):
         """
         chunks = self._chunks
         if chunks:
-            data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            chunks.clear()
+            data = self._all()
             self._held_bytes = 0
             if self._paused:
                 self._paused = False
@@ -274,26 +279,27 @@ class Connection(asyncio.Protocol):
         if not chunks or self._complete or self._paused or self._error is not None:
             return None
         self._held_bytes = 0
-        if len(chunks) == 1:
-            return chunks.pop()
-        data = b"".join(chunks)
-        chunks.clear()
-        return data
+        return chunks.pop() if len(chunks) == 1 else self._all()
 
     def take_rest(self) -> bytes | None:
         """All that is left of the body, if its end has come, which also ends the exchange; else None."""
         if not self._complete:
             return None
-        chunks = self._chunks
-        rest = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
+        rest = self._all()
         self._held_bytes = 0
         self._finish()
         return rest
 
+    def _all(self) -> bytes:
+        """The parts that have come, as one."""
+        chunks = self._chunks
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        return data
+
     async def wait(self) -> None:
         """Until something has come or happened; aborts when it is cancelled. Nobody listens any more."""
-        self._listener = None
+        self._listener = self._taker = None
         self._waiter = self._loop.create_future()
         try:
             await self._waiter
@@ -311,7 +317,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Drop the connection now, with all that is under way on it."""
         self._chunks.clear()
-        self._listener = None  # whoever does this knows
+        self._listener = self._taker = None  # whoever does this knows
         self._drop(Breach.CUT, "the exchange was closed")
 
     def hang_up(self) -> None:
@@ -319,7 +325,7 @@ class Connection(asyncio.Protocol):
         self._drop(Breach.CUT if self._status else Breach.RESET, "the transport was closed")
 
     def _finish(self) -> None:
-        self._listener = None
+        self._listener = self._taker = None
         if self._keep_alive and self._sent and not self._transport.get_write_buffer_size():
             self._keeper.keep(self)
         else:
@@ -374,8 +380,15 @@ class Connection(asyncio.Protocol):
             self._keep_alive = False
             if not self._complete:  # else the answer is whole, and only what follows it is not
                 self._drop(Breach.PROTOCOL, f"the answer is not HTTP/1.1: {_complaint(error)}")
+        taker, chunks = self._taker, self._chunks
+        if taker is not None and chunks:
+            self._bare_bytes = 0
+            taker(chunks.pop() if len(chunks) == 1 else self._all())
+            if self._complete:  # the parser has found the end
+                self._tell()  # type: ignore[unreachable]
+            return
         held_bytes = self._held_bytes + len(data)
-        if self._chunks and not self._bare_bytes and held_bytes <= HEAD_BYTES_MAX:
+        if chunks and not self._bare_bytes and held_bytes <= HEAD_BYTES_MAX:
             self._held_bytes = held_bytes  # nearly always: no limit is near
         else:
             self._measure(len(data))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import cast
+from typing import Protocol, cast
 
 import msgspec
 
@@ -20,7 +20,7 @@ from sidecar.model.topology import Dialect
 from sidecar.upstream.call import Exchange
 from sidecar.upstream.transport import Launched, PromptReply, TransportError, UpstreamRequest
 
-__all__ = ["GATHERED_BYTES", "PromptExchange", "Sent"]
+__all__ = ["GATHERED_BYTES", "Come", "PromptExchange", "Sent"]
 
 GATHERED_BYTES = 128 * 1024  # of an answer that nobody waits for; a longer one is read piece by piece
 
@@ -32,6 +32,18 @@ class Sent(msgspec.Struct, frozen=True):
     request: UpstreamRequest
     launched: Launched
     dialect: Dialect  # of the request
+
+
+class Come(Protocol):
+    """What has come of a stream, as far as whoever sent its request has read it; moments are of the monotonic clock."""
+
+    body: bytes  # what has passed the tap and was not sent
+    content_at: float | None  # when its first content came, which was sent
+    head_at: float
+    heard_at: float  # when anything came last
+    provider_bytes: int  # of its body
+    reply: PromptReply
+    tap: StreamTap
 
 
 class PromptExchange(Exchange):
@@ -54,23 +66,34 @@ class PromptExchange(Exchange):
         launched = None if isinstance(request, Failure) else prompt.launch(request, connect_s=self._limits.connect_s)
         if launched is None:
             return False
-        self._launched, self._listener = launched, listener
+        self._launched, self._listener, self._asked = launched, listener, monotonic()
         launched.listen(listener)
         if launched.broken:  # the server had hung up: somebody who can wait must begin anew
             self._unlisten()
             return False
-        self._asked = monotonic()
         self._await_head(self._asked)
         return True
 
-    def adopt(self, sent: Sent, *, began: float, asked: float) -> None:
-        """Take over what was begun and sent at these moments; `start` waits for the rest."""
+    def adopt(self, sent: Sent, come: Come | None, *, began: float, asked: float) -> None:
+        """Take over what was begun and sent at these moments, and what has come of it if that was read.
+
+        `start` waits for the rest; `read` does if content has come.
+        """
         form = sent.form
         self._form, self._request, self._launched = form, sent.request, sent.launched
         self.translates, self.losses = form.translates, form.losses
         sent.launched.listen(None)
         self.began, self._asked, self.waited_s = began, asked, monotonic() - asked
         self._await_head(asked)
+        if come is None:
+            return
+        self._tap, self.body, self.bytes_out = come.tap, come.body, come.provider_bytes
+        self._headed(come.reply)
+        self.head_s = come.head_at - began
+        if come.content_at is not None:
+            self.first_token_s = come.content_at - began
+            self.served = True
+            self._progress(come.tap, come.heard_at)
 
     def started(self) -> bool | None:
         """Whether there is what `start` waits for; None when `start` must find out."""
@@ -148,7 +171,7 @@ class PromptExchange(Exchange):
         if tap.finish_reason is None and not tap.done and tap.fault is None and idle_at < limits.total_at:
             self.due = idle_at  # as `_progress` would have it
         else:
-            self._progress(tap)
+            self._progress(tap, now)
             self.ending = _is_over(tap)
         return passed or (b"" if self.ending else None)
 
@@ -159,7 +182,7 @@ class PromptExchange(Exchange):
         if reply is None or not data:
             return data
         passed = self._form_shaped(tap.feed(data)) if self.translates else tap.feed(data)
-        self._progress(tap)
+        self._progress(tap, self._asked)
         self.ending = reply.over or _is_over(tap)  # if it is over, nobody will be told of it
         return passed or (b"" if self.ending else None)
 

@@ -12,6 +12,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -34,12 +35,10 @@ from tests.fake_behaviours import (
     status,
 )
 from tests.fake_provider import FakeProvider
+from tests.server.alike import WIRES, line_of, played_twice, told_by
 from tests.server.house import House, config, open_house
-from tests.server.raw import RawClient, RawReply, chat_body, post
+from tests.server.raw import RawClient, chat_body, post
 
-_WIRES = ("direct", "plain")
-_TIMES = ("ts", "connect_s", "duration_s", "first_token_s", "request_id", "upstream_request_id")
-_OVERHEAD_S = 0.4  # far more than ours, and less than `silence` is waited for
 _PAGE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 400\r\n\r\n{"
 _ANSWER = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"two parts"},"finish_reason":"stop"}]}'
 _TWO = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(_ANSWER), _ANSWER)
@@ -65,20 +64,7 @@ _CASES: dict[str, Callable[[], Behaviour]] = {
 _CHAIN = "{default: {chain: [fake/m, fake/other], timeouts: {answer: 600ms}}}"
 
 
-def _told(reply: RawReply) -> Any:
-    """What a client is told, but for what differs between any two requests."""
-    kept = [pair for pair in reply.headers if pair[0] not in ("date", "x-request-id", "content-length", "connection")]
-    return reply.status, sorted(kept), reply.body if reply.status == 200 else reply.error["message"]
-
-
-def _line(line: dict[str, Any]) -> dict[str, Any]:
-    """What differs by times is left out: so is the size of an error, which tells how long each attempt took."""
-    timed = (*_TIMES, "bytes_out") if line.get("status") != 200 else _TIMES
-    kept = {key: value for key, value in line.items() if key not in timed}
-    return kept | {"overhead_s": line.get("overhead_s", 0.0) < _OVERHEAD_S}
-
-
-async def _played(fake: FakeProvider, wire: str, move: Behaviour) -> tuple[Any, ...]:
+async def _played(fake: FakeProvider, wire: str, *, move: Behaviour) -> tuple[Any, ...]:
     fake.on("m", ok(), ok(), move)
     fake.on("other", ok("the other one"))
     async with open_house(config(fake.base_url, wire=wire, routes=_CHAIN)) as house:
@@ -88,7 +74,9 @@ async def _played(fake: FakeProvider, wire: str, move: Behaviour) -> tuple[Any, 
         attempts, requests = (await _ended(house))[1:], house.lines("request")[1:]
         states = [state.describe(0.0) for state in house.manager.rooms.book.states]
         settled = [(state["in_flight"], state["breaker"], state["recent_requests"]) for state in states]
-        return _told(reply), [*map(_line, attempts)], [*map(_line, requests)], settled
+        lines = [*map(line_of, attempts), *map(line_of, requests)]
+        assert all(line["overhead_s"] for line in lines)
+        return told_by(reply), lines, settled
 
 
 def _answer(number: int, usage: dict[str, Any] | None) -> Behaviour:
@@ -105,16 +93,16 @@ async def test_each_one_tells_its_own(fake: FakeProvider) -> None:
     models = "{m: {price: {input: 1, output: 2}}}"
     provider = f'{{fake: {{type: openai-compatible, base_url: "{fake.base_url}", api_key: k, models: {models}}}}}'
     told = []
-    for wire in _WIRES:
+    for wire in WIRES:
         fake.on("m", *[_answer(number, usage) for number, usage in enumerate([None, *usages, *usages[::-1]])])
         async with open_house(config(fake.base_url, wire=wire, providers=provider)) as house:
             async with await RawClient.to(house.socket) as client:
                 for number in range(9):
                     named = [("X-Request-Id", f"mine-{number}")] if number % 2 else []
                     headers = [("X-Stainless-Retry-Count", str(number)), *named]
-                    told.append(_told(await client.ask(post(chat_body(user="u" * number), *headers))))
+                    told.append(told_by(await client.ask(post(chat_body(user="u" * number), *headers))))
             lines = [*await house.wait_lines("attempt", 9), *await house.wait_lines("request", 9)]
-            told += [(_line(line), line.get("client_request_id"), line.get("upstream_request_id")) for line in lines]
+            told += [(line_of(line), line.get("client_request_id"), line.get("upstream_request_id")) for line in lines]
     assert told[: len(told) // 2] == told[len(told) // 2 :]
     assert [line["client_retry_count"] for line, *_ in told[-9:]] == [*range(9)]
 
@@ -126,10 +114,9 @@ async def _ended(house: House) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("case", _CASES)
-async def test_whatever_becomes_of_it_nobody_can_tell_the_difference(fake: FakeProvider, case: str) -> None:
-    ordinary, awaited = [await _played(fake, wire, _CASES[case]()) for wire in _WIRES]
+async def test_whatever_becomes_of_it_nobody_can_tell_the_difference(case: str) -> None:
+    ordinary, awaited = await played_twice(partial(_played, move=_CASES[case]()))
     assert ordinary == awaited
-    assert all(line["overhead_s"] for line in [*ordinary[1], *ordinary[2]])
 
 
 @pytest.mark.parametrize("given", [("User-Agent", "a" * 2000), ("Idempotency-Key", "one")])
@@ -146,11 +133,11 @@ async def test_what_is_long_or_of_one_request_alone_is_not_kept(
             assert (await client.ask(post(chat_body(), given))).status == 200
         kept = [*house.manager.rooms.trails], [*account._ways]
         assert (await client.ask(post(chat_body(), ("User-Agent", "a")))).status == 200
-    assert kept == ([("default", "chat", None, ())], [("chat", "m", (), False)])
+    assert kept == ([("default", "chat", None, (), False, False)], [("chat", "m", (), False)])
     assert (len(house.manager.rooms.trails), len(account._ways), len(account._headers)) == (2, 2, 2)
 
 
-@pytest.mark.parametrize("wire", _WIRES)
+@pytest.mark.parametrize("wire", WIRES)
 async def test_the_targets_of_a_pool_take_turns(fake: FakeProvider, wire: str) -> None:
     pool = "{default: {chain: [{fake/m: 1, fake/other: 1, fake/third: 1}]}}"
     async with open_house(config(fake.base_url, wire=wire, routes=pool)) as house:
@@ -288,12 +275,12 @@ async def test_a_translated_answer_is_the_same_too() -> None:
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     provider = f'{{fake: {{type: anthropic, base_url: "{url}", api_key: k-fake}}}}'
     told = []
-    for wire in _WIRES:
+    for wire in WIRES:
         async with open_house(config(url, wire=wire, providers=provider)) as house:
             async with await RawClient.to(house.socket) as client:
                 reply = [await client.ask(post(chat_body())) for _ in range(2)][1]
             assert reply.json["created"] == pytest.approx(time.time(), abs=60)
-            attempt = _line((await house.wait_lines("attempt", 2))[1])
+            attempt = line_of((await house.wait_lines("attempt", 2))[1])
             told.append(({**reply.json, "created": 0}, attempt))
     server.close()
     assert told[0] == told[1]
