@@ -74,7 +74,8 @@ class Stencil:
     def fits(attempt: AttemptRecord, request: RequestRecord) -> bool:
         """Whether nothing about these is out of the ordinary."""
         moved = attempt.breaker_after != attempt.breaker_before
-        return request.outcome == "ok" and not moved and attempt.losses is None
+        odd = moved or attempt.losses is not None or attempt.malformed_events is not None
+        return request.outcome == "ok" and not odd
 
     def headers(self, call: Call, upstream: Mapping[str, str]) -> ReplyHeaders:
         """Those of the answer to a call, made with those of the provider's."""

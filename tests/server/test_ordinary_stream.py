@@ -344,6 +344,7 @@ async def test_each_one_tells_its_own(fake: FakeProvider) -> None:
                 usage=usages[number % 4],
                 headers={"x-request-id": f"up-{number}"},
                 gap_s=0.02,
+                malformed_at=1 if number in (1, 5) else None,
             )
             for number in range(9)
         ]
