@@ -112,7 +112,7 @@ _CASES: dict[str, Callable[[], Behaviour]] = {
 async def _played(
     fake: FakeProvider, wire: str, *, move: Behaviour, fields: Mapping[str, Any] = MappingProxyType({})
 ) -> tuple[Any, ...]:
-    fake.on("m", ok(), ok(), move)
+    fake.on("m", ok(), ok(), move, ok())
     fake.on("other", ok("the other one"))
     asked = post(chat_body(stream=True, **fields))
     async with open_house(config(fake.base_url, wire=wire, routes=_CHAIN)) as house:
