@@ -328,7 +328,6 @@ class Daemon:
             routes=len(snapshot.routes),
             providers=len(snapshot.providers),
             open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-            start_s=round(monotonic() - self._began, 3),
         )
         for warning in snapshot.warnings:
             log.event("warning", "config.warned", warning=warning)
