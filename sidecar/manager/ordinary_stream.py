@@ -80,7 +80,8 @@ class OrdinaryStream(Ordinary):
         self.provider_bytes += len(come)
         self.heard_at = now = monotonic()
         self.due = due = now + self._idle_s
-        if due < self._total_at and self.tap.passes(come):
+        tap = self.tap
+        if due < self._total_at and tap.finish_reason is None and tap.passes(come):
             return True
         self._come_last = come
         return False

@@ -173,11 +173,16 @@ def _settled(house: House) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("end", "last"), [(_said(None, "stop"), "[DONE]"), (_said("") + b"0\r\n\r\n", "the other one")]
+    ("said", "last"),
+    [
+        ([_HEAD, _said("a"), _said(None, "stop")], "[DONE]"),
+        ([_HEAD, *_frames("a", "b"), _said(None, "stop"), _said("c")], "[DONE]"),  # more, behind its finish
+        ([_HEAD + _said("") + b"0\r\n\r\n"], "the other one"),
+    ],
+    ids=["finished", "finished with more behind", "over"],
 )
-async def test_it_is_known_soon_that_nothing_more_will_come(fake: FakeProvider, end: bytes, last: str) -> None:
+async def test_it_is_known_soon_that_nothing_more_will_come(fake: FakeProvider, said: list[bytes], last: str) -> None:
     """Long before any silence would be long."""
-    said = [_HEAD, _said("a"), end] if last == "[DONE]" else [_HEAD + end]
     fake.on("m", ok(), raw(*said, then=None, gap_s=0.02))
     fake.on("other", ok("the other one"))
     async with (
