@@ -68,6 +68,7 @@ _FLUSH_S = 5.0
 _GC_OBJECTS = 10_000  # more are made before the collector looks: requests leave no cycles behind
 _SWITCH_S = 0.001  # the loop waits so long for a thread that computes, such as the one that compiles an edit
 _FLOOD_REQUESTS = 200  # under way at once
+_LARGE_BLOCK_BYTES = 2 << 20
 _IN_PART = ("structlog", "watchfiles")  # we format nothing with the one, and run no processes with the other
 _LAST_WORDS_S = 2.0  # for error events to reach their clients
 
@@ -195,6 +196,7 @@ class Daemon:
             async with self._side_doors():
                 gc.freeze()  # what start-up made lives on
                 gc.set_threshold(_GC_OBJECTS, 20, 20)
+                _keep_pages()
                 self._say_started()
                 self._notifier.ready(self._in_short())
                 self._spawn(self._keep_config(manager.configuration.written))
@@ -400,6 +402,15 @@ def _allow_descriptors() -> None:
 async def _prepare(snapshot: Snapshot) -> None:
     """Once requests are answered, what the first of them to each provider would wait for; else they wait for it."""
     await asyncio.to_thread(prepare, tuple(snapshot.providers.values()))
+
+
+def _keep_pages() -> None:
+    """Have the C library keep some pages at the end of its heap, which prompts of 100 kB come and go on.
+
+    glibc gives back what is free there beyond twice the largest block that had pages of its own and was freed
+    (mallopt(3), M_MMAP_THRESHOLD). While there was none, that is 128 kB, and such a prompt may need fresh pages.
+    """
+    bytes(_LARGE_BLOCK_BYTES)  # freed at once
 
 
 async def _give_memory_back(manager: LLMManager, *, look_every_s: float = 0.5) -> None:
