@@ -21,6 +21,8 @@ WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
 demo: setup
 	@$(BIN)/sidecar demo $(DEMO_ARGS)
 
+# What was compiled once is not compiled again by each of some hundred processes, wherever the variable is set.
+test: export PYTHONDONTWRITEBYTECODE =
 test: setup $(OLDER_READY)
 	@$(BIN)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
 

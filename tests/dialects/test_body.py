@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.dialects.body import peek, splice
@@ -180,7 +180,6 @@ def test_a_wrong_value_is_shown_in_short() -> None:
 # -- splice
 
 
-@settings(max_examples=40)
 @given(REQUESTS, st.booleans())
 def test_splicing_replaces_the_model_and_keeps_the_rest(request_: dict[str, Any], ascii_only: bool) -> None:
     raw = json.dumps(request_, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")

@@ -133,7 +133,7 @@ STRAY = st.sampled_from(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=400)
 @given(st.lists(st.one_of(FRAME, FRAME, FRAME, STRAY), max_size=10).map(b"".join), oracle.CUTS)
 def test_moulds_change_neither_what_passes_nor_what_is_seen(stream: bytes, cuts: list[int]) -> None:
     stream = frame(SPACED, b"first") + stream

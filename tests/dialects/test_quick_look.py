@@ -88,14 +88,14 @@ def spelled(event: Any, how: int) -> bytes:
 FRAMES = st.tuples(EVENT, st.integers(0, 29)).map(lambda made: b"data: %b\n\n" % spelled(*made))
 
 
-@settings(max_examples=500, derandomize=True)
+@settings(max_examples=1_000, derandomize=True)
 @given(EVENT, st.integers(0, 29))
 def test_both_looks_at_an_event_give_the_same_facts(event: Any, how: int) -> None:
     data = spelled(event, how)
     assert told(read_event(data)) == told(openai_facts._all_event_facts(data))
 
 
-@settings(max_examples=150, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(st.lists(FRAMES, max_size=12), st.lists(st.integers(0, 11), max_size=8), oracle.CUTS, st.booleans())
 def test_a_stream_passes_and_says_the_same_when_it_is_looked_at_closely(
     frames: list[bytes], again: list[int], cuts: list[int], withhold: bool

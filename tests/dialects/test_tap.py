@@ -131,7 +131,7 @@ ODD = st.sampled_from(
 STREAMS = st.lists(st.one_of(CHUNK, CHUNK, CHUNK, ODD), max_size=12).map(b"".join)
 
 
-@settings(max_examples=200)
+@settings(max_examples=400)
 @given(STREAMS, oracle.CUTS, st.booleans(), st.integers(0, 400))
 def test_any_tearing_passes_the_same_bytes_and_sees_what_a_full_reading_sees(
     stream: bytes, cuts: list[int], withhold: bool, lost: int

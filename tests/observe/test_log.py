@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.model.records import AttemptRecord, Outcome, RequestRecord
@@ -168,7 +168,6 @@ def test_every_attempt_line_is_one_short_line_of_json(model: str, error: str, ta
     assert not re.search(rb"[\x00-\x1f]", log.raw[0][:-1])
 
 
-@settings(max_examples=50)
 @given(st.dictionaries(st.sampled_from(["message", "path", "a", "b", "c"]), values))
 def test_every_event_line_is_one_short_line_of_json(keys: dict[str, Any]) -> None:
     log = Log()

@@ -61,7 +61,7 @@ def is_stopping(kind: Kind) -> bool:
     return POLICY[kind].next is Next.STOP
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(worlds())
 def test_whatever_happens(world: World) -> None:
     route = world.routes["r"]
