@@ -33,7 +33,7 @@ from sidecar.upstream.pool import Pool
 
 PLAIN_CALLS = 125  # 104, and those of the test itself
 POOL_CALLS = 40  # 0 to 18 more for a thousand targets; a look at every one would be 9,000
-EVENT_CALLS = 9  # 8
+EVENT_CALLS = 8  # 7
 BURST_EVENT_CALLS = 0.5  # 0.01, of a burst of 100
 ROUNDS = 20
 

@@ -21,6 +21,8 @@ from operator import itemgetter
 
 __all__ = ["Mould"]
 
+# A piece of text as it nearly always is.
+_PLAIN = re.compile(rb"[ !#-\[\]-~]*").fullmatch
 # The keys whose texts mean nothing to us. Found in JSON without a backslash, where each quote begins or ends a string.
 _SAID = re.compile(rb'"(?:content|text|reasoning|reasoning_content|arguments|obfuscation)": ?"([^"]+)"')
 _ESCAPE = re.compile(rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
@@ -30,7 +32,7 @@ _QUOTE, _BACKSLASH, _LF, _CR = b'"\\\n\r'
 class Mould:
     """The bytes that frames have in common; `of` gives that of one frame."""
 
-    __slots__ = ("_after", "_before", "_cut", "_from", "_inner", "_joint", "_middle")
+    __slots__ = ("_after", "_before", "_cut", "_from", "_inner", "_joint", "_middle", "_to")
 
     def __init__(self, before: bytes, middle: bytes, after: bytes) -> None:
         self._before = before
@@ -38,7 +40,8 @@ class Mould:
         self._after = after
         self._joint = after + before
         self._from = len(before)
-        self._inner = slice(len(before), -len(after))
+        self._to = -len(after)
+        self._inner = slice(self._from, self._to)
         blank = 2 if _CR in after else 1
         self._cut = itemgetter(slice(len(before), blank - len(after)))  # of a frame without its empty line
 
@@ -65,6 +68,8 @@ class Mould:
         """Whether these are one or more whole frames of this mould, and nothing else."""
         if not (frames.startswith(self._before) and frames.endswith(self._after, self._from)):
             return False
+        if not self._middle and _PLAIN(frames, self._from, len(frames) + self._to) is not None:
+            return True
         text = frames[self._inner]
         if self._middle or _LF in text:
             said = [text]

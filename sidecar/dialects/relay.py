@@ -53,6 +53,7 @@ class Tap:
         "id",
         "malformed",
         "model",
+        "mould",
         "usage",
     )
 
@@ -65,6 +66,8 @@ class Tap:
         self._withhold_usage = withhold_usage
         self._over = False  # what follows is of no interest
         self._mould: Mould | None = None  # of a frame with content that could tell nothing new
+        # What fits it, `feed` would give as it is, and learn nothing from; it need not be asked then.
+        self.mould: Mould | None = None
         self.committed = False  # content has come, or more preamble than is held
         self.done = False  # the terminal event has come
         self.fault: bytes | None = None  # the data of an error event
@@ -80,22 +83,19 @@ class Tap:
         """Every choice that was begun has its finish reason, or the terminal event has come."""
         return bool(self._started) and (self.done or self._started <= self._finished)
 
-    def passes(self, data: bytes) -> bool:
-        """Whether `feed` would give these very bytes and learn nothing from them; it need not be asked then."""
-        return self._mould is not None and not self._framer.held_bytes and self._mould.fits(data)
-
     def feed(self, data: bytes) -> bytes:
         """What may go to the client now: nothing before the first content, then whole frames.
 
         After `fault` or `done` is set, what follows in the stream is of no interest and does not pass.
         """
-        if self.passes(data):
+        if self.mould is not None and self.mould.fits(data):
             return data
         frames = self._framer.feed(data)
         if frames:
             self._look(frames)
         if self._framer.held_bytes > MAX_FRAME_BYTES and not self._over:
             self._fail(b'{"error":{"message":"an event of the stream is larger than 16 MiB"}}')
+        self.mould = None if self._framer.held_bytes else self._mould
         return self._take()
 
     def end(self) -> bytes:
@@ -198,7 +198,7 @@ class Tap:
         if facts is None:
             self.malformed += 1
             return False
-        if not self._note(facts) and self.committed:
+        if not self._note(facts) and self.committed and self.finish_reason is None:
             self._mould = Mould.of(frame) or self._mould
         return not (facts.usage_only and self._withhold_usage)
 
@@ -212,7 +212,9 @@ class Tap:
                 finish_reason = finish_reason or choice.finish_reason
             elif not self.committed:
                 self.committed = choice.content
-        self.committed = self.committed or finish_reason is not None
+        if finish_reason is not None:
+            self.committed = True
+            self._mould = None  # what follows a finish is looked at
         self.finish_reason = finish_reason or self.finish_reason
         self.model = self.model or facts.model
         self.usage = facts.usage or self.usage

@@ -48,6 +48,8 @@ class EventTap:
         comments: Whether the client's SDK reads over comments; they keep a connection awake.
     """
 
+    mould = None  # as a `Tap` has one: every event is looked into
+
     def __init__(self, dialect: Dialect, decoder: Decoder, encoder: Encoder | None, *, comments: bool = True) -> None:
         self._decoder = decoder
         self._encoder = encoder
@@ -68,10 +70,6 @@ class EventTap:
         self.model: str | None = None
         self.id: str | None = None  # of the answer
         self.usage: Usage | None = None
-
-    def passes(self, data: bytes) -> bool:  # noqa: ARG002 - see `Tap.passes`
-        """Never: every event is looked into."""
-        return False
 
     def feed(self, data: bytes) -> bytes:
         """What may go to the client now: nothing before the first content."""

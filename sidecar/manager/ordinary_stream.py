@@ -71,7 +71,7 @@ class OrdinaryStream(Ordinary):
         self._progress(now)
         return True
 
-    def flow(self, taker: Callable[[bytes], None]) -> None:
+    def flow(self, taker: Callable[[bytes, bytes], None]) -> None:
         """Have this called with whatever comes of the rest; it must ask whether that `passes`."""
         self._sent.launched.flow(taker)
 
@@ -80,8 +80,8 @@ class OrdinaryStream(Ordinary):
         self.provider_bytes += len(come)
         self.heard_at = now = monotonic()
         self.due = due = now + self._idle_s
-        tap = self.tap
-        if due < self._total_at and tap.finish_reason is None and tap.passes(come):
+        mould = self.tap.mould
+        if mould is not None and due < self._total_at and mould.fits(come):
             return True
         self._come_last = come
         return False

@@ -199,13 +199,13 @@ class Crossing(Sending):
         elif self._connection.crossing is self:
             self._end(gone=True)
 
-    def news(self, come: bytes | None = None) -> None:
-        """It begins, something has come from the provider or happened to it; or this has come of an ordinary stream."""
+    def news(self, come: bytes | None = None, chunk: bytes = b"") -> None:
+        """It begins, something has come from the provider or happened to it; or, as `flow` tells it, of a stream."""
         if come is None and (self._task is not None or self._connection.crossing is not self):
             return
         try:
             if come is not None and self._passes(come):
-                is_slow = self._wire.write_now(come)
+                is_slow = self._wire.write_now(come, chunk)
                 self.sent_bytes += len(come)
                 if not is_slow:
                     return

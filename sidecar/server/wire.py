@@ -115,13 +115,13 @@ class DirectWire:
         chunk = b"%x\r\n%b\r\n" % (len(first), first) if first else b""
         self._begin(status, headers, "transfer-encoding: chunked\r\n", chunk)
 
-    def write_now(self, data: bytes) -> bool:
-        """As `write`; gives `is_slow`."""
+    def write_now(self, data: bytes, chunk: bytes = b"") -> bool:
+        """As `write`, of what may be at hand as a chunk, too; gives `is_slow`."""
         connection = self._connection
         transport = connection.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client closed its connection")
-        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        transport.write(chunk or b"%x\r\n%b\r\n" % (len(data), data))
         return connection._paused
 
     def end_now(self) -> None:

@@ -40,6 +40,7 @@ __all__ = ["Connection", "Keeper"]
 
 HEAD_BYTES_MAX = 64 * 1024  # of heads, trailers and chunk extensions without a byte of body between them
 BODY_HELD_BYTES_MAX = 256 * 1024  # above it the socket is not read until the reader has caught up
+_THREE_DIGITS = 262  # of a chunk's size, from so many bytes on, frame included
 JOINED_BYTES_MAX = 64 * 1024  # a body up to this size is copied behind its head, larger ones are not
 
 
@@ -71,6 +72,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_bare_bytes",
+        "_between",
         "_bodiless",
         "_chunks",
         "_complete",
@@ -126,7 +128,8 @@ class Connection(asyncio.Protocol):
         self._sender: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._listener: Callable[[], None] | None = None
-        self._taker: Callable[[bytes], None] | None = None
+        self._taker: Callable[[bytes, bytes], None] | None = None
+        self._between = False  # the parser stands between two chunks of what the taker takes
         self._drained: asyncio.Future[None] | None = None
 
     # -- before it is there
@@ -203,9 +206,10 @@ class Connection(asyncio.Protocol):
         """Have this called whenever something has come or happened, instead of waiting; None: no more."""
         self._listener, self._taker = listener, None
 
-    def flow(self, taker: Callable[[bytes], None]) -> None:
+    def flow(self, taker: Callable[[bytes, bytes], None]) -> None:
         """See `Launched.flow`."""
         self._taker = taker
+        self._between = False
 
     def _send(self, head: bytes, body: bytes | AsyncIterator[bytes]) -> None:
         try:
@@ -371,6 +375,13 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
+        taker = self._taker
+        if taker is not None and self._between:
+            part = data[4:-2] if len(data) < _THREE_DIGITS else data[5:-2]
+            if part and b"%x\r\n%b\r\n" % (len(part), part) == data:  # one chunk: the parser need not see it
+                taker(part, data)
+                return
+            self._between = False
         if self._complete:
             self._drop(Breach.PROTOCOL, "bytes that nobody asked for")
             return
@@ -380,10 +391,13 @@ class Connection(asyncio.Protocol):
             self._keep_alive = False
             if not self._complete:  # else the answer is whole, and only what follows it is not
                 self._drop(Breach.PROTOCOL, f"the answer is not HTTP/1.1: {_complaint(error)}")
-        taker, chunks = self._taker, self._chunks
+        chunks = self._chunks
         if taker is not None and chunks:
             self._bare_bytes = 0
-            taker(chunks.pop() if len(chunks) == 1 else self._all())
+            part = chunks.pop() if len(chunks) == 1 else self._all()
+            # No head of a chunk has an empty line, so this one is the body's, and what follows is its chunk's end.
+            self._between = data.endswith(b"\n\n\r\n") and part.endswith(b"\n\n")
+            taker(part, b"")
             if self._complete:  # the parser has found the end
                 self._tell()  # type: ignore[unreachable]
             return

@@ -156,8 +156,11 @@ class Launched(Protocol):
     def listen(self, listener: Callable[[], None] | None) -> None:
         """Have this called whenever something has come or happened, until the exchange ends; None: no more."""
 
-    def flow(self, taker: Callable[[bytes], None]) -> None:
-        """Have this called with whatever comes of the body, and the listener for its end and whatever happens."""
+    def flow(self, taker: Callable[[bytes, bytes], None]) -> None:
+        """Have this called with whatever comes of the body, and the listener for its end and whatever happens.
+
+        With it comes the same as a chunk of HTTP (RFC 9112 section 7.1), where it came as one; else b"".
+        """
 
     def whole_now(self) -> tuple[int, Sequence[tuple[str, str]], bytes] | None:
         """Status, headers and body of a response whose end has come; None before. It stays until `take_whole`."""
