@@ -8,9 +8,11 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any
 
 from sidecar.manager import LLMManager
+from sidecar.model.failures import Failure, Kind
 from sidecar.observe.log import DebugLogger
 from sidecar.server.door import Hall
 from sidecar.server.doors import Doors
@@ -63,6 +65,15 @@ class House:
         """One request on a connection of its own."""
         async with await RawClient.to(self.where(via)) as client:
             return await client.ask(request)
+
+    def break_target(self) -> None:
+        """Let the only target fail, by requests that nobody sent, until its breaker opens."""
+        [state] = self.manager.rooms.book.states
+        while state.breaker.state == "closed":
+            now = monotonic()
+            epoch = state.begin(now)
+            state.release(epoch)
+            self.manager.book.fail(state, epoch, Failure(Kind.SERVER_ERROR, "boom"), duration_s=0.01, now=now)
 
     def lines(self, event: str) -> list[dict[str, Any]]:
         """The log lines of one event; every line must be JSON."""

@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from sidecar.manager.ordinary import Ordinary
-from sidecar.model.failures import Failure, Kind
 from sidecar.routing.health import AdminState
 from tests.fake_behaviours import (
     Behaviour,
@@ -214,12 +213,7 @@ async def test_its_breaker_opens_meanwhile(house: House, fake: FakeProvider) -> 
         await client.ask(post(chat_body()))
         await client.send(post(chat_body()))
         await _under_way(house)
-        [state] = house.manager.rooms.book.states
-        while state.breaker.state == "closed":
-            now = time.monotonic()
-            epoch = state.begin(now)
-            state.release(epoch)
-            house.manager.book.fail(state, epoch, Failure(Kind.SERVER_ERROR, "boom"), duration_s=0.01, now=now)
+        house.break_target()
         house.manager.stop_active()
         assert (await client.reply()).status == 503
     assert [line["breaker_before"] for line in await house.wait_lines("attempt", 2)] == ["closed", "closed"]

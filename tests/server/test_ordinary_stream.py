@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -17,7 +16,6 @@ from typing import Any
 import pytest
 
 from sidecar.manager.ordinary_stream import OrdinaryStream
-from sidecar.model.failures import Failure, Kind
 from tests.fake_behaviours import (
     Behaviour,
     cut_after,
@@ -292,12 +290,7 @@ async def test_its_client_reads_slowly(house: House, fake: FakeProvider) -> None
 async def test_its_breaker_opens_meanwhile(house: House, fake: FakeProvider) -> None:
     async with await RawClient.to(house.socket) as client:
         await _begun(house, fake, client, ok("amber basil cedar delta ember", gap_s=0.1))
-        [state] = house.manager.rooms.book.states
-        while state.breaker.state == "closed":
-            now = time.monotonic()
-            epoch = state.begin(now)
-            state.release(epoch)
-            house.manager.book.fail(state, epoch, Failure(Kind.SERVER_ERROR, "boom"), duration_s=0.01, now=now)
+        house.break_target()
         await house.wait_lines("request", 3)
     attempt = house.lines("attempt")[2]
     assert [attempt[key] for key in ("outcome", "breaker_before", "breaker_after")] == ["ok", "closed", "open"]
