@@ -40,7 +40,7 @@ def ordinary(rooms: Rooms, call: Call, active: set[Any]) -> Ordinary | None:
     pool, place = None, None
     if type(trail) is Fork:
         pool, route = trail.pool, trail.route
-        place = rooms.balances.next(pool)
+        place = trail.next(rooms, call, now)
         if place is None:
             return None
         key = (key, place)

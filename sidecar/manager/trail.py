@@ -18,6 +18,7 @@ from sidecar.model.settings import Rescue, StreamMode, StreamSettings
 from sidecar.model.topology import Member, Operation, Pool, Route
 from sidecar.routing.breaker import BreakerState
 from sidecar.routing.commands import UNTIMED, Try
+from sidecar.routing.plan import suits
 from sidecar.upstream.account import Account, Way
 from sidecar.upstream.call import form_for
 from sidecar.upstream.transport import UpstreamRequest
@@ -79,13 +80,23 @@ class Trail:
 
 
 class Fork:
-    """What ordinary requests for one model have in common whose route begins with a pool that takes turns."""
+    """What ordinary requests for one model have in common whose route begins with a pool."""
 
     __slots__ = ("pool", "route")
 
     def __init__(self, route: Route, pool: Pool) -> None:
         self.route = route
         self.pool = pool
+
+    def next(self, rooms: Rooms, call: Call, now: float) -> int | None:
+        """The place of the member to ask if it is well; None if the engine must choose."""
+        members = self.pool.members
+
+        def is_well(place: int) -> bool:
+            target = members[place].target
+            return rooms.book.state(target, now).is_ordinary and suits(target, call)
+
+        return rooms.balances.next(self.pool, is_well)
 
 
 _Made = TypeVar("_Made", Trail, Fork)
@@ -104,7 +115,7 @@ def trail_for(rooms: Rooms, call: Call, key: tuple[object, ...]) -> Trail | Fork
     pool = route.chain[0]
     if len(pool.members) == 1:
         return branch(rooms, call, key, route, pool.members[0])
-    if pool.sticky is not None or rooms.balances.next(pool) is None:
+    if pool.sticky is not None:
         return None
     return _kept(rooms, call, key, Fork(route, pool))
 

@@ -140,17 +140,18 @@ class RoundRobin(_Rotating):
         name = self._rotation.first(part)
         return None if name is None else places[name]
 
-    def next(self, roster: Roster) -> int | None:
-        """The place of the member whose turn it is if it is well, whatever the others are; None if it takes a look."""
+    def next(self, roster: Roster, is_well: Callable[[int], bool]) -> int | None:
+        """The place of the member whose turn it is if it is well; None if it takes a look to tell."""
         if self._roster is not roster:
             self._rotation.keep(roster.places)  # a request of the config before may have seated whoever is gone since
             self._seat_all(roster)
-        name = self._rotation.next()
-        return None if name is None else roster.places.get(name)
+        places = roster.places
+        name = self._rotation.next(lambda each: is_well(places[each]))
+        return None if name is None else places[name]
 
     def took(self, roster: Roster, place: int) -> None:
         """That member takes its turn."""
-        self._rotation.oldest([roster.names[place]])
+        self._rotation.take(roster.names[place])
 
     def pick(self, candidates: Sequence[Candidate], _now: float) -> int:
         """Whose turn it is."""
@@ -285,10 +286,15 @@ class Balances:
         """The place of the member to ask among its members, or None if none can be asked."""
         return self._balancer(pool).find(self.roster(pool), look, now)
 
-    def next(self, pool: Pool) -> int | None:
-        """The place of the member to ask if it is well, whatever the others are; None if only `find` can tell."""
+    def next(self, pool: Pool, is_well: Callable[[int], bool]) -> int | None:
+        """The place of the member to ask if it is well; None if only `find` can tell.
+
+        Args:
+            pool: Its members may take turns; else only `find` can tell.
+            is_well: Whether the member in a place can be asked as ever; asked where it matters how others are.
+        """
         balancer = self._balancer(pool)
-        return balancer.next(self.roster(pool)) if isinstance(balancer, RoundRobin) else None
+        return balancer.next(self.roster(pool), is_well) if isinstance(balancer, RoundRobin) else None
 
     def took(self, pool: Pool, place: int) -> None:
         """The member that `next` gave is asked."""

@@ -106,17 +106,27 @@ def _scaled(waiting: _Moves) -> _Moves:
     return moves
 
 
-def _richest(found: Sequence[tuple[_Line, _Moves]]) -> _Moves:
-    """The moves of the line that is owed most, once each was given its share and this one charged a turn."""
-    total = sum([line.weight * line.parts for line, _ in found])
-    chosen, chosen_moves = found[0]
-    for line, moves in found:
-        line.credit += line.weight * line.parts / total
-        lead = line.credit - chosen.credit
-        if lead > _TIE or (lead >= -_TIE and moves[-1][0].last < chosen_moves[-1][0].last):
-            chosen, chosen_moves = line, moves
+def _owed(lines: Sequence[_Line]) -> list[float]:
+    """What each is owed with its share of this turn."""
+    total = sum([line.weight * line.parts for line in lines])
+    return [line.credit + line.weight * line.parts / total for line in lines]
+
+
+def _richest(owed: Sequence[float], takers: Sequence[_Seat]) -> int:
+    """The index of the one that is owed most; of equals, of whom would take the turn, the last turn longest ago."""
+    chosen = 0
+    for index, own in enumerate(owed):
+        lead = own - owed[chosen]
+        if lead > _TIE or (lead >= -_TIE and takers[index].last < takers[chosen].last):
+            chosen = index
+    return chosen
+
+
+def _charge(lines: Sequence[_Line], owed: Sequence[float], chosen: _Line) -> None:
+    """Give each its share of this turn, which this one takes."""
+    for line, own in zip(lines, owed, strict=True):
+        line.credit = own
     chosen.credit -= 1
-    return chosen_moves
 
 
 class Rotation:
@@ -162,18 +172,41 @@ class Rotation:
         found = [(line, moves) for line in self._lines.values() if (moves := line.moves(part))]
         if not found:
             return None
-        moves = found[0][1] if len(found) == 1 else _richest(found)
+        moves = found[0][1]
+        if len(found) > 1:
+            lines = [line for line, _ in found]
+            owed = _owed(lines)
+            chosen = _richest(owed, [each[-1][0] for _, each in found])
+            _charge(lines, owed, lines[chosen])
+            moves = found[chosen][1]
         for seat, saved in moves:
             seat.saved += saved
             self._pass(seat)
         return moves[-1][0].name
 
-    def next(self) -> str | None:
-        """Whose turn it is if he is there and is to have a whole one; None if that depends on the others."""
-        if len(self._lines) != 1:
-            return None
-        [line] = self._lines.values()
-        return next(iter(line.seats))
+    def next(self, is_well: Callable[[str], bool]) -> str | None:
+        """Whose turn it is if he is there and is to have a whole one; None if only `first` can tell.
+
+        Args:
+            is_well: Whether a member is there, for a whole turn; asked where it matters who else is.
+        """
+        lines = [*self._lines.values()]
+        heads = [next(iter(line.seats.values())) for line in lines]
+        if len(heads) > 1:
+            if not all(line.parts > len(line.seats) - _TIE for line in lines):  # some are to be looked at every time
+                return None
+            if not all(is_well(head.name) for head in heads):
+                return None
+            return heads[_richest(_owed(lines), heads)].name
+        return heads[0].name if heads else None
+
+    def take(self, name: str) -> None:
+        """The member that `next` gives takes its turn."""
+        seat = self._seats[name]
+        if len(self._lines) > 1:
+            lines = [*self._lines.values()]
+            _charge(lines, _owed(lines), seat.line)
+        self._pass(seat)
 
     def oldest(self, names: Sequence[str]) -> int:
         """Take a turn among equals who are all there: the index of the member whose it is."""

@@ -226,7 +226,45 @@ def test_members_that_drain_leave_the_others_one_line() -> None:
     rotation = Rotation()
     rotation.seat(dict.fromkeys(parts, 1.0) | {"x": 0.0})
     assert [looked_at(rotation, parts) for _ in range(3)] == [(f"m{index}", [f"m{index}"]) for index in range(3)]
-    assert rotation.next() == "m3"
+    assert rotation.next(lambda _: False) == "m3"
+
+
+@settings(max_examples=200)
+@given(
+    weights=st.lists(st.sampled_from([0, 1, 1, 3, 5]), min_size=1, max_size=20),
+    odd=st.lists(st.dictionaries(st.integers(0, 19), st.sampled_from([0.0, 0.5, 0.7]), max_size=2), max_size=12),
+)
+def test_whose_turn_it_is_takes_no_look_at_those_behind(weights: list[float], odd: list[dict[int, float]]) -> None:
+    """Asked beforehand or not: the same members take the same turns, while others come, go and start slowly."""
+    rotation, looking = Rotation(), Rotation()
+    for each in (rotation, looking):
+        each.seat({f"m{index}": weight for index, weight in enumerate(weights)})
+    for absent in [*odd, *[{}] * 40]:
+        parts = {f"m{index}": absent.get(index, 1.0) for index in range(len(weights))}
+        name = rotation.next(lambda name, parts=parts: parts[name] == 1)  # type: ignore[misc]
+        if name is not None and parts[name] == 1:
+            rotation.take(name)
+        else:
+            name = rotation.first(parts.__getitem__)
+        assert name == looking.first(parts.__getitem__)
+
+
+def test_whose_turn_it_is_can_be_said_as_soon_as_all_are_well_again() -> None:
+    rotation = Rotation()
+    rotation.seat({"a": 5.0, "b": 1.0, "c": 1.0})
+    for parts in ({"a": 0.3, "b": 1.0, "c": 0.7}, {"a": 1.0, "b": 0.0, "c": 1.0}):
+        for _ in range(7):
+            assert rotation.next(lambda name, parts=parts: parts[name] == 1) is None  # type: ignore[misc]
+            rotation.first(parts.__getitem__)
+    for _ in range(2):
+        rotation.first(lambda _: 1.0)
+    taken = []
+    for _ in range(700):
+        name = rotation.next(lambda _: True)
+        assert name is not None
+        rotation.take(name)
+        taken.append(name)
+    assert Counter(taken) == {"a": 500, "b": 100, "c": 100}
 
 
 def test_a_member_with_another_weight_goes_over_to_its_line() -> None:
@@ -408,8 +446,20 @@ def test_whose_turn_it_is_can_be_said_though_somebody_drains(balance: Balance) -
     one = pool("r[0]", *members, balance=balance)
     balances = Balances(lambda: 0.0)
     for place in (0, 2) * 3:
-        assert balances.next(one) == place
+        assert balances.next(one, lambda _: False) == place
         balances.took(one, place)
+
+
+def test_with_unequal_weights_it_matters_how_the_others_are() -> None:
+    one = pool("r[0]", Member(target("a/m"), 5), Member(target("b/m"), 1), Member(target("c/m"), 1))
+    balances, taken = Balances(lambda: 0.0), []
+    for _ in range(7):
+        assert balances.next(one, lambda place: place != 2) is None
+        place = balances.next(one, lambda _: True)
+        assert place is not None
+        balances.took(one, place)
+        taken.append("abc"[place])
+    assert " ".join(taken) == "a a b a c a a"
 
 
 @pytest.mark.parametrize("weight_of_the_one_that_goes", [1, 5])
@@ -422,7 +472,7 @@ def test_a_request_of_the_config_before_leaves_nobody_in_the_line(weight_of_the_
     picks(balances, before, 1)
     taken = []
     for _ in range(6):
-        place = balances.next(after)
+        place = balances.next(after, lambda _: True)
         assert place is not None
         balances.took(after, place)
         taken.append(place)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 
 from sidecar.manager.ordinary import Ordinary
 from sidecar.routing.health import AdminState
+from sidecar.routing.rotation import Rotation
 from tests.fake_behaviours import (
     Behaviour,
     cut_after,
@@ -164,9 +166,42 @@ async def test_the_targets_of_a_pool_take_turns(fake: FakeProvider, wire: str) -
             assert [line["outcome"] for line in attempts if line["target"] == "fake/m"] == ["failed"]
 
 
+@pytest.mark.parametrize("wire", WIRES)
+async def test_the_targets_of_a_pool_have_their_shares(
+    fake: FakeProvider, wire: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While all are well, while one is away, and afterwards; a prompt that one has no room for goes to the others."""
+    taken, take = [], Rotation.take
+    monkeypatch.setattr(Rotation, "take", lambda self, name: (taken.append(name), take(self, name)))
+    pool = "{default: {chain: [{fake/m: 5, fake/other: 1, fake/third: 1}]}}"
+    providers = (
+        f'{{fake: {{type: openai-compatible, base_url: "{fake.base_url}", api_key: k, '
+        "models: {third: {context: 4096}}}}"
+    )
+    async with open_house(config(fake.base_url, wire=wire, routes=pool, providers=providers)) as house:
+
+        async def served(client: RawClient, count: int, **fields: object) -> Counter[str]:
+            before = len(house.lines("request"))
+            for _ in range(count):
+                assert (await client.ask(post(chat_body(**fields)))).status == 200
+            return Counter(line["target"] for line in (await house.wait_lines("request", before + count))[before:])
+
+        async with await RawClient.to(house.socket) as client:
+            assert await served(client, 14) == {"fake/m": 10, "fake/other": 2, "fake/third": 2}
+            house.manager.rooms.book.set_admin("fake/other", AdminState.MAINT)
+            assert await served(client, 12) == {"fake/m": 10, "fake/third": 2}
+            house.manager.rooms.book.set_admin("fake/other", AdminState.READY)
+            assert await served(client, 14) == {"fake/m": 10, "fake/other": 2, "fake/third": 2}
+            long = [{"role": "user", "content": "lorem ipsum " * 20_000}]
+            assert await served(client, 12, messages=long) == {"fake/m": 10, "fake/other": 2}
+    # The engine chooses for the first of all, which needs a connection, and for the first when one is back.
+    assert len(taken) == (26 if wire == "direct" else 0)
+
+
+@pytest.mark.parametrize("weight", [1, 3])
 @pytest.mark.parametrize("wire", ["direct"])
-async def test_a_request_to_a_pool_is_ordinary(fake: FakeProvider, wire: str) -> None:
-    pool = "{default: {chain: [{fake/m: 1, fake/other: 1}]}}"
+async def test_a_request_to_a_pool_is_ordinary(fake: FakeProvider, wire: str, weight: int) -> None:
+    pool = f"{{default: {{chain: [{{fake/m: {weight}, fake/other: 1}}]}}}}"
     async with (
         open_house(config(fake.base_url, wire=wire, routes=pool)) as house,
         await RawClient.to(house.socket) as client,
