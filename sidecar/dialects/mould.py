@@ -68,7 +68,7 @@ class Mould:
         """Whether these are one or more whole frames of this mould, and nothing else."""
         if not (frames.startswith(self._before) and frames.endswith(self._after, self._from)):
             return False
-        if not self._middle and _PLAIN(frames, self._from, len(frames) + self._to) is not None:
+        if not self._middle and _PLAIN(frames, self._from, len(frames) + self._to):
             return True
         text = frames[self._inner]
         if self._middle or _LF in text:

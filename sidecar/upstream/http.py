@@ -40,8 +40,8 @@ __all__ = ["Connection", "Keeper"]
 
 HEAD_BYTES_MAX = 64 * 1024  # of heads, trailers and chunk extensions without a byte of body between them
 BODY_HELD_BYTES_MAX = 256 * 1024  # above it the socket is not read until the reader has caught up
-_THREE_DIGITS = 262  # of a chunk's size, from so many bytes on, frame included
 JOINED_BYTES_MAX = 64 * 1024  # a body up to this size is copied behind its head, larger ones are not
+_THREE_DIGITS = 262  # bytes of a chunk, framed: from so many on, its size has three digits and no longer two
 
 
 class Keeper(Protocol):
@@ -375,11 +375,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        taker = self._taker
-        if taker is not None and self._between:
+        if self._between and self._taker is not None:
             part = data[4:-2] if len(data) < _THREE_DIGITS else data[5:-2]
             if part and b"%x\r\n%b\r\n" % (len(part), part) == data:  # one chunk: the parser need not see it
-                taker(part, data)
+                self._taker(part, data)
                 return
             self._between = False
         if self._complete:
@@ -391,7 +390,7 @@ class Connection(asyncio.Protocol):
             self._keep_alive = False
             if not self._complete:  # else the answer is whole, and only what follows it is not
                 self._drop(Breach.PROTOCOL, f"the answer is not HTTP/1.1: {_complaint(error)}")
-        chunks = self._chunks
+        taker, chunks = self._taker, self._chunks
         if taker is not None and chunks:
             self._bare_bytes = 0
             part = chunks.pop() if len(chunks) == 1 else self._all()
