@@ -31,6 +31,7 @@ from typing import Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from sidecar.upstream.framing import ends_a_chunk, head_bytes, sole_chunk, until_close
 from sidecar.upstream.names import field_name
 from sidecar.upstream.reply import HttpReply
 from sidecar.upstream.tls import handshake_error
@@ -41,7 +42,6 @@ __all__ = ["Connection", "Keeper"]
 HEAD_BYTES_MAX = 64 * 1024  # of heads, trailers and chunk extensions without a byte of body between them
 BODY_HELD_BYTES_MAX = 256 * 1024  # above it the socket is not read until the reader has caught up
 JOINED_BYTES_MAX = 64 * 1024  # a body up to this size is copied behind its head, larger ones are not
-_THREE_DIGITS = 262  # bytes of a chunk, framed: from so many on, its size has three digits and no longer two
 
 
 class Keeper(Protocol):
@@ -376,8 +376,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
         if self._between and self._taker is not None:
-            part = data[4:-2] if len(data) < _THREE_DIGITS else data[5:-2]
-            if part and b"%x\r\n%b\r\n" % (len(part), part) == data:  # one chunk: the parser need not see it
+            part = sole_chunk(data)
+            if part:  # the parser need not see it
                 self._taker(part, data)
                 return
             self._between = False
@@ -394,8 +394,7 @@ class Connection(asyncio.Protocol):
         if taker is not None and chunks:
             self._bare_bytes = 0
             part = chunks.pop() if len(chunks) == 1 else self._all()
-            # No head of a chunk has an empty line, so this one is the body's, and what follows is its chunk's end.
-            self._between = data.endswith(b"\n\n\r\n") and part.endswith(b"\n\n")
+            self._between = ends_a_chunk(data, part)
             taker(part, b"")
             if self._complete:  # the parser has found the end
                 self._tell()  # type: ignore[unreachable]
@@ -413,7 +412,7 @@ class Connection(asyncio.Protocol):
     def _measure(self, received: int) -> None:
         """Hold the limits: what is kept for a slow reader, and what comes without being a body."""
         bare_bytes = self._bare_bytes + received
-        if bare_bytes > HEAD_BYTES_MAX and (not self._chunks or _head_bytes(self._head) > HEAD_BYTES_MAX):
+        if bare_bytes > HEAD_BYTES_MAX and (not self._chunks or head_bytes(self._head) > HEAD_BYTES_MAX):
             self._status = 0
             self._complete = False
             self._drop(Breach.PROTOCOL, f"more than {HEAD_BYTES_MAX} bytes of head")
@@ -450,7 +449,7 @@ class Connection(asyncio.Protocol):
     def _end(self, error: Exception | None) -> None:
         """Nothing more will come: decide whether that was the body's end, or what was broken."""
         if self._error is None and not self._complete:  # else it was decided before, maybe by ourselves
-            if error is None and self._status and _until_close(self._head):
+            if error is None and self._status and until_close(self._head):
                 self._complete = True
             if isinstance(error, ssl.SSLError) and not self._status:
                 self._error = handshake_error(self._where, error)
@@ -482,18 +481,6 @@ class Connection(asyncio.Protocol):
             self._waiter = None
             if not waiter.done():
                 waiter.set_result(None)
-
-
-def _head_bytes(headers: Sequence[tuple[str, str]]) -> int:
-    return sum(len(name) + len(value) + 4 for name, value in headers)
-
-
-def _until_close(headers: Sequence[tuple[str, str]]) -> bool:
-    """Whether a body ends with its connection: the last coding is not chunked, or nothing tells its length."""
-    codings = [value for name, value in headers if name == "transfer-encoding"]
-    if codings:
-        return not codings[-1].lower().endswith("chunked")
-    return all(name != "content-length" for name, _ in headers)
 
 
 def _complaint(error: Exception) -> str:
