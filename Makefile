@@ -12,9 +12,8 @@ READY := $(VENV)/.ready
 OLDER := .venv-older
 OLDER_READY := $(OLDER)/.ready
 # One process for each core, but no more than pay: a container may show more cores than it may use.
-# A file stays in one process, since its tests share daemons. In the order of their names, for the longest have few
-# tests, and would else come last.
-WORKERS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# A file stays in one process, since its tests share daemons.
+WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test check bench lock clean setup
 .DEFAULT_GOAL := test

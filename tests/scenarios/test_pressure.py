@@ -187,7 +187,7 @@ health: {{mode: "off"}}
                 while reloading:
                     code, _, body = await daemon.chat(stream=stream)
                     answers.append((code if b'"finish_reason":"stop"' in body else -1, body))
-                    await asyncio.sleep(0.02)
+                    await asyncio.sleep(0.05)
 
             clients = [asyncio.create_task(load(bool(number % 2))) for number in range(8)]
             for number in range(1, 1001):
