@@ -28,6 +28,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -87,6 +88,7 @@ class RunningDaemon:
         self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._read_bytes = 0  # of what it has written, and the lines in it
         self._said: list[dict[str, Any]] = []
+        self._said_by_event: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         self.listen: list[str] = []  # as the daemon tells it, real ports included
 
     # -- its life
@@ -232,7 +234,8 @@ class RunningDaemon:
         Raises:
             AssertionError: When a line is no JSON object.
         """
-        wanted = [line for line in self._lines() if event is None or line["event"] == event]
+        lines = self._lines()
+        wanted = lines if event is None else self._said_by_event[event]
         return [line for line in wanted if all(line.get(key) == value for key, value in keys.items())]
 
     def _lines(self) -> list[dict[str, Any]]:
@@ -241,7 +244,10 @@ class RunningDaemon:
             with open(self.stderr_path, "rb") as stderr:
                 stderr.seek(self._read_bytes)
                 lines = stderr.read().split(b"\n")[:-1]
-            self._said += [_parsed(line.decode("utf-8", "replace")) for line in lines]
+            for line in lines:
+                said = _parsed(line.decode("utf-8", "replace"))
+                self._said.append(said)
+                self._said_by_event[said["event"]].append(said)
             self._read_bytes += sum(len(line) + 1 for line in lines)
         return self._said
 

@@ -108,7 +108,7 @@ _CHUNKS = st.one_of(
     by_piece=st.booleans(),
     cuts=st.lists(st.tuples(st.integers(0, 12), st.integers(-6, 6)), max_size=12),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_it_is_what_the_parser_finds(
     pieces: list[bytes], ends: bool, by_piece: bool, cuts: list[tuple[int, int]]
 ) -> None:
