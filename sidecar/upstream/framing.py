@@ -18,7 +18,7 @@ _THREE_DIGITS = 262  # bytes of a chunk: from so many on, its size has three dig
 def sole_chunk(data: bytes) -> bytes:
     """What a chunk holds that is all of this; b"" if it is none of 16 to 4,095 bytes, written in the usual way."""
     part = data[4:-2] if len(data) < _THREE_DIGITS else data[5:-2]
-    return part if b"%x\r\n%b\r\n" % (len(part), part) == data and part else b""
+    return part if b"%x\r\n%b\r\n" % (len(part), part) == data else b""
 
 
 def ends_a_chunk(data: bytes, part: bytes) -> bool:
