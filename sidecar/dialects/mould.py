@@ -32,7 +32,7 @@ _QUOTE, _BACKSLASH, _LF, _CR = b'"\\\n\r'
 class Mould:
     """The bytes that frames have in common; `of` gives that of one frame."""
 
-    __slots__ = ("_after", "_before", "_cut", "_from", "_inner", "_joint", "_middle", "_to")
+    __slots__ = ("_after", "_before", "_cut", "_from", "_joint", "_middle", "_to")
 
     def __init__(self, before: bytes, middle: bytes, after: bytes) -> None:
         self._before = before
@@ -41,7 +41,6 @@ class Mould:
         self._joint = after + before
         self._from = len(before)
         self._to = -len(after)
-        self._inner = slice(self._from, self._to)
         blank = 2 if _CR in after else 1
         self._cut = itemgetter(slice(len(before), blank - len(after)))  # of a frame without its empty line
 
@@ -70,7 +69,7 @@ class Mould:
             return False
         if not self._middle and _PLAIN(frames, self._from, len(frames) + self._to):
             return True
-        text = frames[self._inner]
+        text = frames[self._from : self._to]
         if self._middle or _LF in text:
             said = [text]
             if _LF in text:  # several
