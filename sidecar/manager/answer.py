@@ -51,30 +51,13 @@ class Answer:
         recorder: Of the request, if it has one already.
     """
 
+    # fmt: off
     __slots__ = (
-        "_active",
-        "_call",
-        "_closed",
-        "_command",
-        "_continuation",
-        "_delivered",
-        "_engine",
-        "_exchange",
-        "_field",
-        "_pin",
-        "_recorder",
-        "_rooms",
-        "_route",
-        "_stopped",
-        "_try",
-        "_unroutable",
-        "body",
-        "ending",
-        "failure",
-        "headers",
-        "status",
-        "streams",
+        "_active", "_call", "_closed", "_command", "_continuation", "_delivered", "_engine", "_exchange", "_field",
+        "_pin", "_recorder", "_rooms", "_route", "_stopped", "_try", "_unroutable", "body", "ending", "failure",
+        "headers", "status", "streams",
     )
+    # fmt: on
 
     def __init__(self, rooms: Rooms, call: Call, active: set[Any], *, recorder: Recorder | None = None) -> None:
         self._rooms = rooms
@@ -283,7 +266,9 @@ class Answer:
 
     def client_waited(self, seconds: float) -> None:
         """Account time that was spent waiting for the client to take bytes."""
-        self._recorder.waited(seconds)
+        self._recorder.client_waited(seconds)
+        if self._exchange is not None:
+            self._exchange.client_waited(seconds)
 
     def close(self, *, bytes_out: int = 0, gone: bool = False) -> None:
         """Free what is held and write the request's line. Idempotent.

@@ -75,9 +75,11 @@ async def chat_stream(
         data = answer.body
         while data:
             for chunk in stream.chunks(data):
+                handed = monotonic()
                 if chunk.delta:
                     await callbacks.token(chunk)
                 yield chunk
+                answer.client_waited(monotonic() - handed)
             data = await answer.read()
         _check(answer, partial=stream.reading.content)
         gone = False

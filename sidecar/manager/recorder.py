@@ -99,6 +99,7 @@ class Recorder:
         "_backoff_s",
         "_began",
         "_call",
+        "_client_waited_s",
         "_generation",
         "_log",
         "_metrics",
@@ -117,6 +118,7 @@ class Recorder:
         self._began = monotonic() if began is None else began
         self._generation = generation
         self._waited_s = 0.0  # for providers, the client and backoff
+        self._client_waited_s = 0.0  # of it for the client, since an attempt was over
         self._waited_until = 0.0  # by an attempt
         self._backoff_s = 0.0
         self._tried: list[_Tried] = []
@@ -144,9 +146,10 @@ class Recorder:
         tried = self._tried
         return tried[0].short() if len(tried) == 1 else ",".join([each.short() for each in tried])
 
-    def waited(self, seconds: float) -> None:
-        """Account time in which others were waited for."""
+    def client_waited(self, seconds: float) -> None:
+        """Account time in which the client was waited for, and so was the attempt that serves it."""
         self._waited_s += seconds
+        self._client_waited_s += seconds
 
     def backed_off(self, seconds: float) -> None:
         """Account time that was waited before a retry."""
@@ -222,7 +225,12 @@ class Recorder:
         # Attempts that raced waited at the same time.
         self._waited_s += min(exchange.waited_s, now - max(exchange.began, self._waited_until))
         self._waited_until = now
-        record = self._attempt(exchange, command, _TEXTS[outcome], failure, now - exchange.began)
+        waited_s = exchange.waited_s
+        if exchange.served:
+            waited_s += self._client_waited_s
+            self._client_waited_s = 0.0
+        duration_s = now - exchange.began
+        record = self._attempt(exchange, command, _TEXTS[outcome], failure, duration_s=duration_s, waited_s=waited_s)
         self._sum_up(record)
         self._log.attempt(record)
         self._metrics.attempt(record)
@@ -256,7 +264,14 @@ class Recorder:
         self._metrics.request(request)
 
     def _attempt(
-        self, exchange: Attempt, command: Try, outcome: str, failure: Failure | None, duration_s: float
+        self,
+        exchange: Attempt,
+        command: Try,
+        outcome: str,
+        failure: Failure | None,
+        *,
+        duration_s: float,
+        waited_s: float,
     ) -> AttemptRecord:
         request, target, state = self.request, command.target, command.state
         usage, headers, losses = exchange.usage or _NO_USAGE, exchange.provider_headers, exchange.losses
@@ -292,7 +307,7 @@ class Recorder:
             reused=exchange.reused,
             first_token_s=None if first_token_s is None else _micros(first_token_s),
             duration_s=_micros(duration_s),
-            overhead_s=_micros(duration_s - exchange.waited_s),
+            overhead_s=_micros(duration_s - waited_s),
             bytes_in=request.bytes_in,
             bytes_out=exchange.bytes_out,
             input_tokens=usage.input_tokens,

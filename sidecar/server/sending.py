@@ -157,14 +157,13 @@ class Sending(_Waiting):
 
     async def finish(self, news: Callable[[], None]) -> bool:
         """From wherever it is to the end, by waiting; False if a stream has begun of which there will be news again."""
+        began = monotonic()
+        try:
+            await self._wire.room()
+        finally:
+            self._answer.client_waited(monotonic() - began)
         if self._whole:
-            began = monotonic()
-            try:
-                await self._wire.room()
-            finally:
-                self._answer.client_waited(monotonic() - began)
             return True
-        await self._wire.room()
         if self._begun:
             if self._failed:
                 await self._write(self._answer.fault)

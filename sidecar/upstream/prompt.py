@@ -186,6 +186,10 @@ class PromptExchange(Exchange):
         self.ending = reply.over or _is_over(tap)  # if it is over, nobody will be told of it
         return passed or (b"" if self.ending else None)
 
+    def client_waited(self, seconds: float) -> None:
+        """The client was waited for meanwhile, and not the provider, though a listener may have been kept."""
+        self._asked += seconds
+
     def ended_now(self) -> bool:
         """Whether the stream has come to a good end, connection included; else `read` must find out."""
         tap, reply = self._tap, self._prompt_reply

@@ -285,6 +285,15 @@ async def test_callbacks_hear_that_nobody_answered(a: FakeProvider, b: FakeProvi
     assert handler.told == [("start", {}), ("error", caught.value)]
 
 
+async def test_time_that_its_reader_takes_is_not_counted_as_ours(a: FakeProvider) -> None:
+    async with Managed(listed(a=a) + ONE) as managed:
+        async for _ in managed.manager.chat_stream(HI):
+            await asyncio.sleep(0.1)
+        for line in managed.lines("attempt") + managed.lines("request"):
+            assert line["duration_s"] > 0.1 * len(WORDS)
+            assert line["overhead_s"] < line["duration_s"] / 2
+
+
 async def test_a_callback_that_raises_ends_the_stream(a: FakeProvider) -> None:
     class Broken(BaseCallbackHandler):
         def on_llm_new_token(self, token: str, *, chunk: LLMResponseChunk, run_id: str) -> None:
