@@ -66,6 +66,7 @@ class Guard:
         tokens: Iterable[str] = (),
     ) -> None:
         self._tcp = tcp
+        self._port = port
         self._hosts = _hosts(port, allowed_hosts) if tcp else frozenset()
         self._origins = frozenset(origin.lower() for origin in allowed_origins)
         self._uids = None if allow_uids is None else frozenset(allow_uids)
@@ -100,7 +101,8 @@ class Guard:
         hosts = headers.getall("Host", ())
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
             found = ", ".join(hosts)[:80] if hosts else "none"
-            return Refusal(421, f"host {found!r} is not served here; use localhost, or name it in allowed_hosts")
+            ours = f"localhost:{self._port}"
+            return Refusal(421, f"host {found!r} is not served here; use {ours}, or name it in allowed_hosts")
         origin = headers.get("Origin")
         if origin is not None and origin.lower() not in self._origins:
             return Refusal(403, f"origin {origin[:80]!r} may not use this listener; name it in allowed_origins")

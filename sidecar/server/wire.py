@@ -238,7 +238,8 @@ class PlainWire:
         """Send the head of a stream and its first bytes; may be called once."""
         self._stream = _Stream(status=status, headers=list(headers))
         if self._request.version == HttpVersion11:
-            self._stream.enable_chunked_encoding()
+            if self._request.method != "HEAD":
+                self._stream.enable_chunked_encoding()
         else:
             self._stream.force_close()
         await self._stream.prepare(self._request)

@@ -53,6 +53,7 @@ _RETURNED = frozenset(
         "retry-after",
     }
 )
+_RETURNED_OF_HEAD = _RETURNED | {"content-length"}  # of a body that is not sent
 _RETURNED_BEGINNINGS = ("openai-", "anthropic-", "x-goog-upload-", "x-ratelimit-", "retry-after-")
 
 
@@ -122,8 +123,9 @@ class Passing:
             return Failure(Kind.INVALID_REQUEST, str(error))
         self._reply = reply
         self.status, self.connect_s = reply.status, reply.connect_s
+        names = _RETURNED_OF_HEAD if method == "HEAD" else _RETURNED
         returned = {
-            name: value for name, value in reply.headers if name in _RETURNED or name.startswith(_RETURNED_BEGINNINGS)
+            name: value for name, value in reply.headers if name in names or name.startswith(_RETURNED_BEGINNINGS)
         }
         self.headers = [*(self._account.hide_all(returned) if reply.status >= 400 else returned).items()]
         return None

@@ -31,6 +31,8 @@ class Upstream:
             return web.json_response(
                 _FILE, headers={"x-request-id": "up_1", "set-cookie": "a=b", "openai-version": "v"}
             )
+        if request.method == "HEAD":
+            return web.Response(headers={"content-type": "text/plain", "content-length": "1234"})
         if request.path.endswith("/content"):
             response = web.StreamResponse(headers={"content-type": "application/octet-stream"})
             await response.prepare(request)
@@ -127,6 +129,18 @@ async def test_headers_go_by_an_allow_list_and_a_key_in_the_query_stays_here(
     assert not {"Cookie", "X-Api-Key", "X-Custom"} & set(request.headers)
     (line,) = await passing.wait_lines("attempt")
     assert (line["outcome"], line["status"], line["kind"]) == ("failed", 404, "invalid_request")
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+async def test_the_head_alone_tells_how_long_the_body_would_be(passing: House, version: str) -> None:
+    async with await RawClient.to(passing.socket) as client:
+        await client.send(head("HEAD", "/providers/fake/files/1", version=version))
+        reply = await client.head()
+        assert (reply.status, reply.version) == (200, f"HTTP/{version}")
+        assert (reply.header("content-length"), reply.header("transfer-encoding")) == ("1234", None)
+        if version == "1.1":  # nothing follows it but the next answer
+            assert (await client.ask(head("GET", "/providers/fake/files/1"))).status == 404
+    assert (await passing.wait_lines("attempt"))[0]["outcome"] == "ok"
 
 
 async def test_a_large_body_is_streamed(passing: House, upstream: tuple[Upstream, str]) -> None:
