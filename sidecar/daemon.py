@@ -210,6 +210,7 @@ class Daemon:
                 await self._drain()
         finally:
             await self._end()
+        manager.log.event("info", "daemon.stopped", uptime_s=round(monotonic() - self._began, 3))
 
     def stop(self) -> None:
         """Begin to drain; asked a second time, leave at once."""
@@ -367,7 +368,6 @@ class Daemon:
         await self._doors.close(0)
         await self._manager.close(0)
         self._notifier.close()
-        self._manager.log.event("info", "daemon.stopped", uptime_s=round(monotonic() - self._began, 3))
 
     def _spawn(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         task = asyncio.get_running_loop().create_task(work)

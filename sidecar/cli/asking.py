@@ -56,12 +56,13 @@ def stats(args: argparse.Namespace) -> int:
 def health(args: argparse.Namespace) -> int:
     """Whether the daemon takes requests; with --check also whether providers answer."""
     with _daemon(args, timeout_s=_CHECK_S if args.check else 10.0) as admin:
-        now = admin.get("/status")
         checked: dict[str, bool] = admin.change("POST", "/health-check") if args.check else {}
+        now = admin.get("/status")
     ready = not now["draining"]
     healthy = all(checked.values())
+    reasons = {name: _reason(now["providers"].get(name, {})) for name, good in checked.items() if not good}
     if args.json:
-        providers = {"providers": checked} if args.check else {}
+        providers = {"providers": checked, "reasons": reasons} if args.check else {}
         say_json({"ready": ready, "generation": now["generation"], "uptime_s": now["uptime_s"], **providers})
         return OK if ready and healthy else NO
     word = paint("ready", "green") if ready else paint("not ready: draining", "red")
@@ -69,8 +70,15 @@ def health(args: argparse.Namespace) -> int:
     if not now["last_reload_successful"]:
         say(paint("the config on disk is rejected; `sidecar status` says why", "yellow"))
     for name, good in checked.items():
-        say(f"  {name}: {paint('healthy', 'green') if good else paint('not healthy', 'red')}")
+        reason = reasons.get(name)
+        why = f" ({reason.removeprefix(f'{name}: ')})" if reason else ""
+        say(f"  {name}: {paint('healthy', 'green') if good else paint('not healthy', 'red')}{why}")
     return OK if ready and healthy else NO
+
+
+def _reason(provider: dict[str, Any]) -> str | None:
+    """Why a provider of the status did not pass its check."""
+    return next((error for target in provider.get("targets", {}).values() if (error := target["check_error"])), None)
 
 
 def explain(args: argparse.Namespace) -> int:

@@ -80,6 +80,7 @@ def init(args: argparse.Namespace) -> int:
     say("Name your providers and routes in it, then:")
     say(f"  sidecar check --config {path}")
     say(f"  sidecar serve --config {path}")
+    say(f"For completion in your editor: sidecar schema > {path.with_name('sidecar.schema.json')}")
     return OK
 
 

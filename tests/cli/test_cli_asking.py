@@ -99,6 +99,17 @@ async def test_changes_by_hand(tmp_path: Path) -> None:
         assert (checked.code, checked.out.splitlines()[1:]) == (0, ["  alpha: healthy", "  beta: healthy"])
 
 
+async def test_a_check_tells_why_a_provider_is_not_healthy(tmp_path: Path) -> None:
+    providers = 'providers: {gone: {type: openai-compatible, base_url: "http://127.0.0.1:9/v1", api_key: k}}\n'
+    async with RunningDaemon(tmp_path, f"{providers}routes: {{default: {{chain: [gone/m]}}}}\n") as daemon:
+        told = await sidecar("health", "--check", *_socket(daemon))
+        assert told.code == 1
+        assert told.out.splitlines()[1:] == ["  gone: not healthy (127.0.0.1:9: Connection refused)"]
+        told = await sidecar("health", "--check", "--json", *_socket(daemon))
+        assert (told.code, json.loads(told.out)["providers"]) == (1, {"gone": False})
+        assert json.loads(told.out)["reasons"] == {"gone": "gone: 127.0.0.1:9: Connection refused"}
+
+
 async def test_reload_tells_what_became_of_an_edit(tmp_path: Path) -> None:
     async with RunningDaemon(tmp_path, CONFIG) as daemon:
         socket = _socket(daemon)

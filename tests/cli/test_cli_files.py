@@ -65,7 +65,10 @@ def test_a_named_config_that_is_missing_is_78(path: Path, capsys: pytest.Capture
 
 def test_what_init_writes_passes_check(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", str(path)]) == 0
-    assert f"sidecar check --config {path}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"sidecar check --config {path}" in said
+    named = path.read_text().partition("$schema=")[2].split()[0]  # which an editor looks for beside it
+    assert f"sidecar schema > {path.with_name(named)}" in said
     assert path.read_text() == (ROOT / "config/sidecar.yaml").read_text()
     assert main(["check", "--config", str(path)]) == 0
 
