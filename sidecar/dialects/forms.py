@@ -47,10 +47,11 @@ from sidecar.model.request import Call, Peek
 from sidecar.model.topology import Operation, Params
 from sidecar.model.ways import COMMENTLESS, CONVERSATIONS, DIALECT_OF
 
-__all__ = ["Form", "PlainRelay", "StreamTap", "Whole", "form_of", "plain_relay"]
+__all__ = ["Form", "PlainRelay", "StreamTap", "Whole", "form_of", "plain_relay", "takes_long"]
 
 _OF_OPENAI = frozenset({Operation.CHAT, Operation.COMPLETIONS, Operation.EMBEDDINGS})
 _LENT = MINTED.encode()
+_AT_ONCE_BYTES = 64 * 1024  # a conversation of so much is translated in a few milliseconds, of a few texts in one
 StreamTap = Tap | EventTap
 _Head = TypeVar("_Head", HubResponse, Start)
 
@@ -110,6 +111,11 @@ def form_of(
     if endpoint is call.operation:
         return _Relay(call, endpoint, wire, params)
     return Translation(call, endpoint, wire, params, requested(call), now_utc=now_utc)
+
+
+def takes_long(call: Call, endpoint: Operation, *, anew: bool = False) -> bool:
+    """Whether to make the form is the work of milliseconds: much is translated, or put together anew."""
+    return call.bytes_in > _AT_ONCE_BYTES and (anew or (endpoint is not call.operation and endpoint in CONVERSATIONS))
 
 
 def requested(call: Call) -> HubRequest:

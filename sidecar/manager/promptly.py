@@ -54,7 +54,10 @@ def ordinary(rooms: Rooms, call: Call, active: set[Any]) -> Ordinary | None:
         rooms.trails.pop(key, None)
         return None
     try:
-        form, request = trail.asked(call)
+        asked = trail.asked(call)
+        if asked is None:
+            return None
+        form, request = asked
         launched = None if form.losses and trail.route.on_loss is OnLoss.REJECT else trail.prompt.launch(request)
     except (ValidationError, Untranslatable):
         return None

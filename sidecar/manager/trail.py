@@ -8,7 +8,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TypeVar
 
-from sidecar.dialects.forms import Form, PlainRelay, plain_relay
+from sidecar.dialects.forms import Form, PlainRelay, plain_relay, takes_long
 from sidecar.manager.rooms import Rooms
 from sidecar.manager.stencil import Stencil
 from sidecar.model.errors import LLMError
@@ -20,7 +20,7 @@ from sidecar.routing.breaker import BreakerState
 from sidecar.routing.commands import UNTIMED, Try
 from sidecar.routing.plan import suits
 from sidecar.upstream.account import Account, Way
-from sidecar.upstream.call import form_for
+from sidecar.upstream.asking import form_for
 from sidecar.upstream.transport import UpstreamRequest
 
 __all__ = ["Fork", "Trail", "branch", "trail_for"]
@@ -70,11 +70,13 @@ class Trail:
         self.patience_s = min(route.timeouts.total_s, limit.min_s if limit.fixed_s is None else limit.fixed_s)
         self.stencil: Stencil | None = None  # of lines and headers, when the first of them were written
 
-    def asked(self, call: Call) -> tuple[Form, UpstreamRequest]:
-        """How a call is asked; raises as `form_of` does."""
+    def asked(self, call: Call) -> tuple[Form, UpstreamRequest] | None:
+        """How a call is asked, unless that takes long to find out; raises as `form_of` does."""
         relay = self._relay
         if relay is not None:
             return relay, UpstreamRequest("POST", self._path, self.way.headers, relay.asked(call.peek))
+        if takes_long(call, self._endpoint):
+            return None
         form = form_for(call, self._endpoint, self.way)
         return form, UpstreamRequest("POST", self._path, self.way.headers, form.body)
 

@@ -17,23 +17,23 @@ from types import MappingProxyType
 
 import msgspec
 
-from sidecar.dialects.dialect import Untranslatable
-from sidecar.dialects.forms import Form, StreamTap, form_of
+from sidecar.dialects.forms import Form, StreamTap
 from sidecar.dialects.rescue import Continuation
 from sidecar.dialects.table import provider_errors
 from sidecar.model.errors import ValidationError
 from sidecar.model.failures import Failure, Kind
-from sidecar.model.hub import How, Loss
+from sidecar.model.hub import Loss
 from sidecar.model.records import Usage
 from sidecar.model.request import Call
 from sidecar.model.settings import OnLoss, StreamMode, StreamSettings
-from sidecar.model.topology import Dialect, Operation
+from sidecar.model.topology import Dialect
 from sidecar.routing.commands import Limits
-from sidecar.upstream.account import Account, Way
+from sidecar.upstream.account import Account
+from sidecar.upstream.asking import Asking, aside
 from sidecar.upstream.transport import Breach, Launched, PromptReply, Reply, TransportError, UpstreamRequest
 from sidecar.upstream.watchdog import Expired, Watchdog
 
-__all__ = ["BREACHES", "GRACE_S", "MAX_ANSWER_BYTES", "MAX_ERROR_BYTES", "Exchange", "form_for"]
+__all__ = ["BREACHES", "GRACE_S", "MAX_ANSWER_BYTES", "MAX_ERROR_BYTES", "Exchange"]
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
@@ -53,11 +53,6 @@ BREACHES: Mapping[Breach, Kind] = MappingProxyType(
 )
 
 
-def form_for(call: Call, endpoint: Operation, way: Way) -> Form:
-    """How a call is asked there; see `form_of`."""
-    return form_of(call, endpoint, way.wire, way.params, now_utc=time.time)
-
-
 class Exchange:
     """One attempt; lives from its `Try` to its end.
 
@@ -74,11 +69,11 @@ class Exchange:
     # One name a line would fill a screen.
     # fmt: off
     __slots__ = (
-        "_account", "_asked", "_call", "_ended", "_form", "_late", "_launched", "_limits", "_listener", "_model",
-        "_on_loss", "_own_watchdog", "_prompt_reply", "_reading", "_reply", "_request", "_rescue", "_since",
-        "_stopped", "_stream", "_streams", "_tap", "_way", "began", "body", "bytes_out", "connect_s", "dialect",
-        "due", "ending", "failure", "finish_reason", "first_token_s", "head_s", "id", "losses", "model_served",
-        "provider_headers", "reused", "served", "status", "translates", "usage", "waited_s",
+        "_account", "_asked", "_asking", "_call", "_ended", "_form", "_late", "_launched", "_limits", "_listener",
+        "_own_watchdog", "_prompt_reply", "_reading", "_reply", "_request", "_since", "_stopped", "_stream",
+        "_streams", "_tap", "began", "body", "bytes_out", "connect_s", "dialect", "due", "ending", "failure",
+        "finish_reason", "first_token_s", "head_s", "id", "losses", "model_served", "provider_headers", "reused",
+        "served", "status", "translates", "usage", "waited_s",
     )
     # fmt: on
 
@@ -94,7 +89,6 @@ class Exchange:
         rescue: Continuation | None = None,
     ) -> None:
         self._account = account
-        self._model = model
         self._call = call
         self._limits = limits
         self._stream = stream
@@ -109,17 +103,12 @@ class Exchange:
         self._asked = 0.0  # since when a listener waits for the provider; until then it was counted
         self._since: float | None = None  # the same of who waits by waiting, if somebody does
         self._reply: Reply | None = None
-        self._on_loss = on_loss
-        self._rescue = rescue
         self._form: Form | None = None
         self._tap: StreamTap | None = None
         self._ended = False
         self._stopped: Failure | None = None
-        # What is to be gone on from is a conversation, whatever it was before.
-        rescues = rescue is not None and call.operation is Operation.COMPLETIONS
-        operation = Operation.CHAT if rescues else call.operation
-        self._way = way = account.way(operation, model, call.headers, stream=call.peek.stream)
-        self.dialect: Dialect = way.dialect  # that the provider is asked in
+        self._asking = asking = Asking(account, model, call, on_loss=on_loss, rescue=rescue)
+        self.dialect: Dialect = asking.way.dialect  # that the provider is asked in
         self.translates = False  # the provider is asked in another form than the client asked in
         self.losses: Sequence[Loss] = ()  # what did not survive its translation
         self.began = monotonic()
@@ -221,7 +210,10 @@ class Exchange:
             self.waited_s += monotonic() - since
 
     async def _begin(self) -> Failure | None:
-        request = self._request or self._asked_for()
+        request: UpstreamRequest | Failure | None = self._request
+        if request is None:
+            asking = self._asking
+            request = self._take_up(*(await self._put_aside() if asking.takes_long else asking.put()))
         if isinstance(request, Failure):
             return request
         if self._reply is None:
@@ -231,6 +223,11 @@ class Exchange:
         if self._call.peek.stream and self._streams:
             return await self._first_content()
         return await self._whole()
+
+    async def _put_aside(self) -> tuple[Form | None, UpstreamRequest | Failure]:
+        self._due(float("inf"), Kind.DEADLINE)
+        with self._watchdog:
+            return await aside(self._asking.put)
 
     async def _send(self, request: UpstreamRequest) -> None:
         """Until the head has come."""
@@ -262,29 +259,12 @@ class Exchange:
         self.connect_s = reply.connect_s
         self.reused = reply.connect_s is None
 
-    def _asked_for(self) -> UpstreamRequest | Failure:
-        """The request, or why it cannot be asked here.
-
-        Raises:
-            ValidationError: When the client's cannot be understood.
-        """
-        way, account = self._way, self._account
-        if way.endpoint is None or way.path is None:
-            offers = f"{account.provider.name} does not offer {self._call.operation.value}"
-            return Failure(Kind.MODEL_UNAVAILABLE, offers)
-        try:
-            form = self._form = self._formed(way.endpoint)
-        except Untranslatable as error:
-            return Failure(Kind.LOSSY, f"{account.provider.name} cannot be asked this: {error}")
-        self.translates, self.losses = form.translates, form.losses
-        if (
-            form.losses
-            and self._on_loss is OnLoss.REJECT
-            and (lost := [loss for loss in form.losses if loss.how is not How.ADDED])
-        ):
-            told = "; ".join(map(str, lost))
-            return Failure(Kind.LOSSY, f"on_loss: reject, and {account.provider.name} would not be told all: {told}")
-        self._request = request = UpstreamRequest("POST", way.path, way.headers, form.body)
+    def _take_up(self, form: Form | None, request: UpstreamRequest | Failure) -> UpstreamRequest | Failure:
+        """What is asked, or why it cannot be, as `Asking.put` gives it."""
+        if form is not None:
+            self._form, self.translates, self.losses = form, form.translates, form.losses
+        if not isinstance(request, Failure):
+            self._request = request
         return request
 
     def _await_head(self, asked: float) -> None:
@@ -299,17 +279,6 @@ class Exchange:
         limits = self._limits
         patience_s = limits.first_token_s if self._call.peek.stream else limits.answer_s
         self._due(asked + patience_s, Kind.CLIENT_DEADLINE if limits.read_is_clients else Kind.FIRST_TOKEN_TIMEOUT)
-
-    def _formed(self, operation: Operation) -> Form:
-        way = self._way
-        if self._rescue is not None:
-            target = f"{self._account.provider.name}/{self._model}"
-            form: Form = self._rescue.form(self._call, operation, way.wire, way.params, target)
-        else:
-            form = form_for(self._call, operation, way)
-        if way.losses:
-            form.losses += way.losses
-        return form
 
     async def _error(self) -> Failure:
         body = await self._take(MAX_ERROR_BYTES)

@@ -57,10 +57,10 @@ class PromptExchange(Exchange):
         Ask `started` whenever the listener is called.
         """
         prompt = self._account.prompt
-        if prompt is None or self._stream.mode is not StreamMode.LIVE:
+        if prompt is None or self._stream.mode is not StreamMode.LIVE or self._asking.takes_long:
             return False
         try:
-            request = self._asked_for()
+            request = self._take_up(*self._asking.put())
         except ValidationError:
             return False
         launched = None if isinstance(request, Failure) else prompt.launch(request, connect_s=self._limits.connect_s)

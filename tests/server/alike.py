@@ -14,6 +14,7 @@ __all__ = ["WIRES", "line_of", "played_twice", "told_by"]
 
 WIRES = ("direct", "plain")  # the first lets requests go the short way, the second does not
 
+_OF_ITS_OWN = ("date", "x-request-id", "request-id", "content-length", "connection")
 _DURATION = re.compile(rb'"duration_s":[0-9.e-]+')
 _TIMES = ("ts", "connect_s", "duration_s", "first_token_s", "request_id", "upstream_request_id")
 _OVERHEAD_S = 0.35  # far more than ours, and less than any silence is waited for
@@ -21,7 +22,7 @@ _OVERHEAD_S = 0.35  # far more than ours, and less than any silence is waited fo
 
 def told_by(reply: RawReply) -> Any:
     """What a client is told, but for what differs between any two requests."""
-    kept = [pair for pair in reply.headers if pair[0] not in ("date", "x-request-id", "content-length", "connection")]
+    kept = [pair for pair in reply.headers if pair[0] not in _OF_ITS_OWN]
     body = _DURATION.sub(b"", reply.body) if reply.status == 200 else reply.error["message"]
     return reply.status, reply.complete, sorted(kept), body
 
