@@ -21,7 +21,7 @@ from sidecar.observe.series import AttemptKey, AttemptSeries, RequestSeries
 if TYPE_CHECKING:
     from sidecar.observe.metrics import Gauge, MetricsCollector
 
-__all__ = ["exposition"]
+__all__ = ["pieces"]
 
 _ATTEMPT_LABELS = ("target", "outcome", "kind")
 _REQUEST_LABELS = ("route", "operation", "outcome", "kind")
@@ -34,9 +34,10 @@ _HELP_ESCAPED = str.maketrans({"\\": r"\\", "\n": r"\n"})
 _Labels = tuple[str, ...]
 
 
-def exposition(collector: MetricsCollector) -> bytes:
-    """Every family, as of now."""
-    return "".join(_families(collector)).encode("utf-8", "backslashreplace")
+def pieces(collector: MetricsCollector) -> Iterator[bytes]:
+    """Every family, in pieces of some microseconds; an empty one tells only that work was done."""
+    for text in _families(collector):
+        yield text.encode("utf-8", "backslashreplace")
 
 
 def _families(collector: MetricsCollector) -> Iterator[str]:
@@ -130,6 +131,7 @@ def _counters(name: str, about: str, labels: _Labels, counts: Iterable[tuple[_La
     sums: dict[_Labels, float] = {}
     for values, count in counts:
         sums[values] = sums.get(values, 0) + count
+        yield ""
     yield _head(name, about, "counter")
     for values, total in sums.items():
         yield _line(name, _spelt(labels, values), total)
@@ -142,14 +144,18 @@ def _histograms(
     for values, histogram in histograms:
         if histogram.count:
             sums.setdefault(values, Histogram(histogram.bounds)).add(histogram)
+        yield ""
     yield _head(name, about, "histogram")
     for values, histogram in sums.items():
-        spelt = _spelt(labels, values)
-        for bound, count in histogram.cumulative(bounds):
-            yield _line(f"{name}_bucket", f'{spelt},le="{bound:.9g}"', count)
-        yield _line(f"{name}_bucket", f'{spelt},le="+Inf"', histogram.count)
-        yield _line(f"{name}_count", spelt, histogram.count)
-        yield _line(f"{name}_sum", spelt, histogram.total)
+        yield "".join(_histogram(name, _spelt(labels, values), histogram, bounds))
+
+
+def _histogram(name: str, labels: str, histogram: Histogram, bounds: Sequence[float]) -> Iterator[str]:
+    for bound, count in histogram.cumulative(bounds):
+        yield _line(f"{name}_bucket", f'{labels},le="{bound:.9g}"', count)
+    yield _line(f"{name}_bucket", f'{labels},le="+Inf"', histogram.count)
+    yield _line(f"{name}_count", labels, histogram.count)
+    yield _line(f"{name}_sum", labels, histogram.total)
 
 
 def _head(name: str, about: str, kind: str) -> str:

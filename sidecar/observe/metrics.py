@@ -9,7 +9,7 @@ key is ever taken from an error's text, and targets beyond the first thousand sh
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -95,9 +95,13 @@ class MetricsCollector:
 
     def exposition(self) -> bytes:
         """The numbers in Prometheus' text format, as they are at this moment."""
-        from sidecar.observe.exposition import exposition  # noqa: PLC0415 - for a daemon that is scraped
+        return b"".join(self.exposition_pieces())
 
-        return exposition(self)
+    def exposition_pieces(self) -> Iterator[bytes]:
+        """The same in pieces, for a loop that has other work between any two; a series is of one moment."""
+        from sidecar.observe.exposition import pieces  # noqa: PLC0415 - for a daemon that is scraped
+
+        return pieces(self)
 
     def _settle(self) -> None:
         for served in self._served.values():

@@ -7,6 +7,7 @@ metrics can have a listener of their own, where nothing else can be asked.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from time import monotonic
@@ -33,6 +34,7 @@ from sidecar.server.wire import PlainWire, WholeResponse
 __all__ = ["AdminPlane", "Daemon", "admin_places", "metrics_places"]
 
 _READING = frozenset({"GET", "HEAD"})
+_TURN_S = 0.001  # of the loop, for a scrape
 _MOST_BYTES = 1024 * 1024  # of a change
 _UNSTORED = ("cache-control", "no-store")
 
@@ -102,7 +104,7 @@ def metrics_places(manager: LLMManager) -> tuple[Place, ...]:
     """`GET /metrics` and nothing else."""
 
     async def metrics(_: web.BaseRequest, __: Names) -> web.Response:
-        return _metrics(manager)
+        return await _metrics(manager)
 
     return (_place("GET", "/metrics", metrics),)
 
@@ -193,9 +195,14 @@ def _peer_uid(request: web.BaseRequest) -> int | None:
     return cast(Connection, request.protocol).peer_uid
 
 
-def _metrics(manager: LLMManager) -> web.Response:
-    text = manager.metrics.exposition()
-    return WholeResponse(200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], text)
+async def _metrics(manager: LLMManager) -> web.Response:
+    pieces, until = [], monotonic() + _TURN_S
+    for piece in manager.metrics.exposition_pieces():
+        pieces.append(piece)
+        if monotonic() > until:
+            await asyncio.sleep(0)
+            until = monotonic() + _TURN_S
+    return WholeResponse(200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], b"".join(pieces))
 
 
 def _json(value: Any, status_code: int = 200) -> web.Response:
@@ -216,7 +223,7 @@ class _Plane:
         return _json(self._manager.get_stats())
 
     async def metrics(self, _: web.BaseRequest, __: Names) -> web.Response:
-        return _metrics(self._manager)
+        return await _metrics(self._manager)
 
     async def config(self, _: web.BaseRequest, __: Names) -> web.Response:
         return _json(msgspec.to_builtins(self._manager.snapshot, enc_hook=_hidden, str_keys=True))

@@ -1,16 +1,20 @@
-"""A long conversation that must be translated is translated aside: the loop goes on, and nothing else is different."""
+"""What takes long leaves the loop its turns, and is not different by that: translations, and scrapes of much."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from time import monotonic
+from typing import Any, cast
 
 import pytest
+from aiohttp import web
 
 from sidecar.dialects import forms
+from sidecar.model.records import AttemptRecord, RequestRecord
+from sidecar.server.admin_plane import metrics_places
 from sidecar.upstream import asking
 from tests.fake_behaviours import ok
 from tests.fake_provider import FakeProvider
@@ -42,8 +46,8 @@ def busy() -> Iterator[threading.Event]:
     done.set()
 
 
-async def test_the_loop_goes_on_while_it_is_translated(house: House, fake: FakeProvider) -> None:
-    request = asked(conversation(20_000))
+async def paused_s(work: Awaitable[object]) -> tuple[float, float]:
+    """How long the loop was held at most while the work was done, and how long that took."""
     longest_s, last = 0.0, monotonic()
 
     async def look() -> None:
@@ -52,15 +56,36 @@ async def test_the_loop_goes_on_while_it_is_translated(house: House, fake: FakeP
             await asyncio.sleep(0.001)
             longest_s, last = max(longest_s, monotonic() - last), monotonic()
 
+    looking, began = asyncio.create_task(look()), last
+    await work
+    took_s = monotonic() - began
+    await asyncio.sleep(0.01)  # the last pause is seen, too
+    looking.cancel()
+    return longest_s, took_s
+
+
+async def test_the_loop_goes_on_while_a_long_conversation_is_translated(house: House, fake: FakeProvider) -> None:
     async with await RawClient.to(house.socket) as client:
         await client.ask(post(chat_body()))  # leaves an idle connection: it could go the short way
-        looking = asyncio.create_task(look())
-        assert (await client.ask(request)).status == 200
-        looking.cancel()
-    line = (await house.wait_lines("request", 2))[1]
-    assert line["overhead_s"] > 0.1, "it is long enough to tell"
-    assert longest_s < line["overhead_s"] / 2
+        longest_s, took_s = await paused_s(client.ask(asked(conversation(20_000))))
+    assert took_s > 0.1, "it is long enough to tell"
+    assert longest_s < took_s / 2
+    assert [line["outcome"] for line in await house.wait_lines("request", 2)] == ["ok", "ok"]
     assert len(fake.calls[1].json["messages"]) == 20_000
+
+
+async def test_the_loop_goes_on_while_many_series_are_scraped(house: House) -> None:
+    metrics = house.manager.metrics
+    for number in range(1000):
+        metrics.attempt(AttemptRecord(target=f"fake/m{number}", outcome="ok", duration_s=0.5, input_tokens=5))
+        metrics.request(RequestRecord(route=f"r{number}", outcome="ok", duration_s=0.5, overhead_s=0.0003))
+    [place] = metrics_places(house.manager)
+    request = cast(Any, None)  # nobody looks at it
+    scraping = asyncio.ensure_future(place.handler(request, {}))
+    longest_s, took_s = await paused_s(scraping)
+    assert took_s > 0.1, "it is long enough to tell"
+    assert longest_s < took_s / 2
+    assert cast(web.Response, scraping.result()).body == metrics.exposition()
 
 
 @pytest.mark.parametrize("stream", [False, True])
