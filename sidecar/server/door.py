@@ -17,7 +17,7 @@ from sidecar.model.settings import LimitSettings
 from sidecar.server import web
 from sidecar.server.connection import Connection, Crowd
 from sidecar.server.lane import Lane
-from sidecar.server.listen import BACKLOG, Listener, is_tcp
+from sidecar.server.listen import BACKLOG, Listener
 from sidecar.server.patrol import Patrol
 from sidecar.server.refusal import Refusals
 
@@ -71,12 +71,9 @@ class Door:
 
     async def open(self) -> None:
         """Begin to accept."""
+        # Not `create_unix_server`, which from Python 3.13 on removes the file of a socket that is a service manager's.
         loop = asyncio.get_running_loop()
-        sock = self.listener.socket
-        if is_tcp(self.listener.settings):
-            self._accepting = await loop.create_server(self._connection, sock=sock, backlog=BACKLOG)
-        else:
-            self._accepting = await loop.create_unix_server(self._connection, sock=sock, backlog=BACKLOG)
+        self._accepting = await loop.create_server(self._connection, sock=self.listener.socket, backlog=BACKLOG)
 
     def stop_accepting(self) -> None:
         """No new connections; each that is open ends after its next answer. Idempotent.
