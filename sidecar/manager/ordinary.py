@@ -126,7 +126,7 @@ class Ordinary:
             return None if launched.broken or launched.held_bytes > GATHERED_BYTES else False
         status, headers, body = come
         self.waited_s = monotonic() - self._asked
-        self.provider_headers = provider_headers = dict(headers)
+        self.provider_headers = provider_headers = self._trail.account.shown(headers)
         if status != 200 or provider_headers.get("content-type", "").startswith("text/event-stream"):
             return None
         whole = sent.form.whole(body, streamed=False)

@@ -50,7 +50,7 @@ class OrdinaryStream(Ordinary):
             reply = launched.response_now()
             if reply is None:
                 return None if launched.broken else False
-            headers = dict(reply.headers)
+            headers = self._trail.account.shown(reply.headers)
             if reply.status != 200 or not headers.get("content-type", "").startswith("text/event-stream"):
                 return None
             self.reply, self.provider_headers, self.tap = reply, headers, self._sent.form.tap()

@@ -96,8 +96,8 @@ class Stencil:
         attempt.client_request_id = request.client_request_id = call.client_request_id
         request.client_retry_count, request.peer_uid = call.client_retry_count, call.peer_uid
         attempt.upstream_request_id = upstream_request_id(served.provider_headers)
-        attempt.model_served = request.model_served = whole.model
-        attempt.finish_reason = request.finish_reason = whole.finish_reason
+        attempt.model_served = request.model_served = self._log.name(whole.model)
+        attempt.finish_reason = request.finish_reason = self._log.name(whole.finish_reason)
         attempt.bytes_in = request.bytes_in = call.bytes_in
         attempt.bytes_out, request.bytes_out = served.provider_bytes, bytes_out
         # Rounded as a `Recorder` does, of what is never below 0.

@@ -85,6 +85,8 @@ class DebugLogger:
         self._clock_ns = clock_ns
         self._encoder = LineEncoder(clock_ns)
         self._redactor = Redactor()
+        # The same as `hidden` for what a provider calls something; whoever fills in a record with that asks for it.
+        self.name = self._redactor.name
         self._recent: deque[bytes] = deque(maxlen=_RECENT)
         self._subscriptions: tuple[Subscription, ...] = ()
         self._window = Window()

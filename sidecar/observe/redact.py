@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from sidecar.model.secret import MASK, MIN_CHARS, Secret, hidden, spellings
 
@@ -40,6 +41,8 @@ class Redactor:
         self._values: frozenset[str] = frozenset()
         self._forms: tuple[str, ...] = ()
         self._longest_chars = MIN_CHARS
+        # The same for what recurs, such as the names of models, and for None.
+        self.name = lru_cache(maxsize=256)(self._name)
 
     def set_secrets(self, secrets: Iterable[Secret]) -> None:
         """Know these, and those before the last change: requests that began with an old key may still fail."""
@@ -49,10 +52,14 @@ class Redactor:
         self._forms = spellings(values | self._values)
         self._values = values
         self._longest_chars = len(self._forms[0]) if self._forms else MIN_CHARS
+        self.name.cache_clear()
 
     def known(self, text: str) -> str:
         """The text, of any length, without the secrets that are known."""
         return hidden(text, self._forms)
+
+    def _name(self, text: str | None) -> str | None:
+        return None if text is None else self.known(text)
 
     def text(self, text: str, max_chars: int) -> str:
         """The text without secrets, in at most that many characters.

@@ -180,9 +180,14 @@ class Account:
         clean = hidden(text, self._secrets)
         return body if clean is text else clean.encode("utf-8", "surrogateescape")
 
-    def hide_all(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """The headers of an error, in the same way."""
-        return {name: hidden(value, self._secrets) for name, value in headers.items()}
+    def shown(self, headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """The headers of an answer, good or bad, without this account's secrets."""
+        found = dict(headers)
+        together = "\n".join(found.values())
+        for secret in self._secrets:
+            if secret in together:
+                return {name: hidden(value, self._secrets) for name, value in found.items()}
+        return found
 
     def headers(
         self, client: tuple[tuple[str, str], ...], *, stream: bool, dialect: Dialect = Dialect.OPENAI_CHAT

@@ -253,8 +253,7 @@ class Exchange:
         if self._limits.head_s is not None:
             self._await_content(self._asked)
         self.status = reply.status
-        headers = dict(reply.headers)
-        self.provider_headers = headers if reply.status == 200 else self._account.hide_all(headers)
+        self.provider_headers = headers = self._account.shown(reply.headers)
         self._streams = headers.get("content-type", "").startswith("text/event-stream")
         self.connect_s = reply.connect_s
         self.reused = reply.connect_s is None

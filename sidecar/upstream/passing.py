@@ -124,10 +124,8 @@ class Passing:
         self._reply = reply
         self.status, self.connect_s = reply.status, reply.connect_s
         names = _RETURNED_OF_HEAD if method == "HEAD" else _RETURNED
-        returned = {
-            name: value for name, value in reply.headers if name in names or name.startswith(_RETURNED_BEGINNINGS)
-        }
-        self.headers = [*(self._account.hide_all(returned) if reply.status >= 400 else returned).items()]
+        returned = [each for each in reply.headers if each[0] in names or each[0].startswith(_RETURNED_BEGINNINGS)]
+        self.headers = [*self._account.shown(returned).items()]
         return None
 
     async def read(self) -> bytes | Failure:
@@ -159,7 +157,7 @@ class Passing:
         """The provider's own name of this exchange."""
         if self._reply is None:
             return None
-        found = self._account.hide_all(dict(self._reply.headers))
+        found = self._account.shown(self._reply.headers)
         return found.get("x-request-id") or found.get("request-id")
 
     def stop(self, failure: Failure) -> None:

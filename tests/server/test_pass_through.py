@@ -34,7 +34,8 @@ class Upstream:
         if request.method == "HEAD":
             return web.Response(headers={"content-type": "text/plain", "content-length": "1234"})
         if request.path.endswith("/content"):
-            response = web.StreamResponse(headers={"content-type": "application/octet-stream"})
+            quoted = {"openai-organization": request.headers["Authorization"]}
+            response = web.StreamResponse(headers={"content-type": "application/octet-stream", **quoted})
             await response.prepare(request)
             for _ in range(50):
                 await response.write(PIECE)
@@ -94,6 +95,7 @@ async def test_the_sdk_uploads_a_file_and_reads_one(passing: House, upstream: tu
         assert made.id == "file-1"
         content = await client.files.content("file-1")
         assert content.content == PIECE * 50
+        assert content.response.headers["openai-organization"] == "Bearer ***"
     request, body = upstream[0].seen[0]
     assert request.path == "/v1/files"
     assert request.headers["Authorization"] == "Bearer k-fake"

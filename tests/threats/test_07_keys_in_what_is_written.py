@@ -113,6 +113,15 @@ def _quoted(key: str) -> list[Behaviour]:
     ]
 
 
+def _named(key: str) -> list[Behaviour]:
+    """Good answers of a model that is called like a key, or ended because of one."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+    return [
+        Canned(200, json.dumps({"id": "1", "choices": [choice | more], "model": model}).encode())
+        for model, more in ((key, {}), ("m", {"finish_reason": key}))
+    ]
+
+
 def _found(text: str) -> list[str]:
     """Where a key is, with what stands around it."""
     places = [(text.find(spelled), spelled) for spelled in _SPELLINGS if spelled in text]
@@ -132,12 +141,21 @@ async def _asked(daemon: RunningDaemon, *requests: bytes, at: str = "data.sock")
 
 
 async def test_07_what_a_provider_quotes_is_not_passed_on(daemon: RunningDaemon, fake: FakeProvider) -> None:
-    for route, key in (("env", FROM_ENV), ("file", FROM_FILE), ("literal", LITERAL)):
+    planted = (("env", FROM_ENV), ("file", FROM_FILE), ("literal", LITERAL))
+    for route, key in planted:
         for number, behaviour in enumerate(_quoted(key)):
             fake.script(behaviour)
-            requests = [post(chat_body(route, stream=stream)) for stream in (False, True)]
-            said = await _asked(daemon, *requests)
-            assert not _found(said), (route, number, behaviour)
+            for stream in (False, True, False, True):  # the first may take another way than those after it
+                assert (await daemon.admin("POST", f"/providers/{route}/reset"))[0] == 200
+                asked = len(fake.calls)
+                said = await _asked(daemon, post(chat_body(route, stream=stream)))
+                assert len(fake.calls) > asked
+                assert not _found(said), (route, number, stream, behaviour)
+        for behaviour in _named(key):
+            fake.script(behaviour)
+            for _ in range(3):  # their bodies are the client's, what is said of them is not
+                await _asked(daemon, *(post(chat_body(route, stream=stream)) for stream in (False, True)))
+    for _, key in planted:
         fake.on_models(*_quoted(key)[:3])
         assert (await daemon.admin("POST", "/health-check"))[0] == 200
     fake.script(ok("fine"))
