@@ -144,7 +144,7 @@ def test_embeddings_do_not_stream_and_need_no_messages() -> None:
         (b"12", "a JSON object, not a number", None),
         (b"null", "a JSON object, not null", None),
         (b"true", "a JSON object, not a boolean", None),
-        (b'{"model":"m","messages":' + b"[" * 100_000, "nested too deeply", None),
+        (b'{"model":"m","messages":' + b"[" * 400_000, "nested too deeply", None),
         (b'{"messages":[]}', '"model" is missing', "model"),
         (b'{"model":null,"messages":[]}', '"model" is missing', "model"),
         (b'{"model":"","messages":[]}', '"model" is missing', "model"),

@@ -33,7 +33,7 @@ JSON = ("Content-Type", "application/json")
         (b'{"model": "default", "messages": {}}', '"messages" must be a list', "messages"),
         (b'{"model": "\xff", "messages": []}', "model", None),
         (b"[" * 100_000, "", None),
-        (b'{"a":' * 100_000, "nested too deeply", None),
+        (b'{"a":' * 400_000, "nested too deeply", None),
     ],
 )
 async def test_a_wrong_body_is_400_and_the_connection_goes_on(
